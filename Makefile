@@ -1,0 +1,66 @@
+# One set-up, three commands: make demo, make test, make play. `make help` lists the rest.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+WORLD ?= coinrun_plain
+CONFIG ?= configs/$(WORLD).yaml
+WORKERS ?= $(shell nproc)
+RUN := .venv/bin/python
+export PYTHON := $(RUN)
+export TF_CPP_MIN_LOG_LEVEL := 3
+FIND_PYTHON := for p in python3.11 python3.12 python3 python; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done
+
+.PHONY: help setup demo play notebooks test lint format lock clean
+help: ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+setup: .venv/installed ## make .venv and install the pinned requirements, once
+
+.venv/installed: requirements.txt
+	@base=$$($(FIND_PYTHON)); [ -n "$$base" ] || { echo "error: no Python 3.11 or 3.12 found: install one, or put it on the PATH" >&2; exit 2; }; \
+	echo "set up: .venv with $$base"; [ -x $(RUN) ] || $$base -m venv .venv
+	@$(RUN) -m pip install --disable-pip-version-check --progress-bar on -q -r requirements.txt
+	@touch $@
+
+.venv/installed_dev: .venv/installed requirements-dev.txt
+	@$(RUN) -m pip install --disable-pip-version-check -q -r requirements-dev.txt
+	@touch $@
+
+demo: setup ## record, train, evaluate: a world to play, in about half an hour on 2 cores
+	@echo "1/6 record: CoinRun episodes of a random agent, the film to learn from"
+	@./data_collect.bash $(WORKERS) --config $(CONFIG)
+	@echo "2/6 tokenizer: each frame becomes 64 tokens, and back"
+	@$(RUN) tokenizer_training.py --config $(CONFIG)
+	@echo "3/6 latent actions: what was pressed between two frames, found without labels"
+	@$(RUN) idm_training.py --config $(CONFIG)
+	@echo "4/6 dynamics: the next frame's tokens, from past tokens and actions"
+	@$(RUN) dream_train_tf.py --config $(CONFIG)
+	@echo "5/6 evaluation: how sharp, how obedient, on levels never seen"
+	@$(RUN) dream_evaluate_tf.py --config $(CONFIG)
+	@echo "6/6 a dream: a film of one, under given keys"
+	@$(RUN) dream_play_tf.py --config $(CONFIG) --actions "ddddd[wd]ddd[wd]ddaaaa[wa]aa" --out model/$(WORLD)/dream.gif
+	@echo; echo "done. Figures, pictures and the film lie in model/$(WORLD). Now play it: make play"
+
+play: setup ## open the window on the trained world: w a d, r, q
+	@$(RUN) dream_play_tf.py --config $(CONFIG)
+
+notebooks: setup ## open the notebooks
+	@.venv/bin/jupyter lab notebooks
+
+test: .venv/installed_dev lint ## lint, types and tests
+	@$(RUN) -m pytest
+
+lint: .venv/installed_dev
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+format: .venv/installed_dev ## lay the code out
+	@.venv/bin/ruff check --fix . && .venv/bin/ruff format .
+
+lock: ## renew the pinned versions
+	@base=$$($(FIND_PYTHON)); rm -rf .lock && $$base -m venv .lock && .lock/bin/pip install -q pip-tools
+	@.lock/bin/pip-compile -q --upgrade --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate -o requirements.txt requirements.in
+	@.lock/bin/pip-compile -q --upgrade --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate -o requirements-dev.txt requirements-dev.in
+	@rm -rf .lock
+
+clean: ## remove the set-up and the caches; recordings and models stay
+	rm -rf .venv .lock .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,26 @@
+"""Play the dream: w jumps, a and d walk, r begins a new one, q leaves.
+
+Without a display, play given keys and write a GIF, an MP4 or a folder of PNGs: . is no key, [wd] two keys at once.
+Example: python dream_play_tf.py --actions "dddwwdaa" --out dream.gif
+"""
+
+from genie_tf.cli import parse, quiet, run
+
+
+def main() -> None:
+    options = {
+        "actions": {"type": str, "default": "", "help": "keys to play without a window: w a d, . for none, [wd] for both"},
+        "out": {"type": str, "default": "dream.gif", "help": "where --actions writes: .gif, .mp4, or a folder for PNGs"},
+    }
+    config, own = parse(__doc__, options)
+    with quiet():
+        from genie_tf.play.session import play_keys, play_window
+
+    if own["actions"]:
+        play_keys(config, own["actions"], own["out"])
+    else:
+        play_window(config)
+
+
+if __name__ == "__main__":
+    run(main)

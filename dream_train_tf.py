@@ -1,0 +1,19 @@
+"""Train the dynamics: the next frame's tokens from past tokens and actions.
+
+Reads record/<world> and both models, writes model/<world>/world_model_<epoch>. Stopped, it goes on from the last finished epoch.
+Example: python dream_train_tf.py --dynamics.actions true
+"""
+
+from genie_tf.cli import parse, quiet, run
+
+
+def main() -> None:
+    config, _ = parse(__doc__)
+    with quiet():
+        from genie_tf.stages import train_world_model
+
+    train_world_model(config)
+
+
+if __name__ == "__main__":
+    run(main)

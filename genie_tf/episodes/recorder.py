@@ -1,0 +1,142 @@
+"""Record episodes from a vectorised Procgen environment.
+
+A split is recorded in shards. Each shard is one `ProcgenGym3Env` with a seed and levels of its own, so the
+same episodes come out whatever the number of workers that share the shards, and a worker that was stopped
+starts again at the first shard that is not done.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from procgen import ProcgenGym3Env
+from tqdm import tqdm
+
+from genie_tf.config import RecordConfig
+from genie_tf.episodes.format import EPISODE_DTYPE, UNFINISHED, save_array, write_json
+from genie_tf.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+SHARDS = 8
+ENVIRONMENTS = 16  # a shard
+
+
+def level_range(config: RecordConfig, split: str, shard: int) -> tuple[int, int]:
+    """First level and number of levels of one shard; no two shards of any split share a level."""
+    first = sum(getattr(config, f"{earlier}_levels") for earlier in SPLITS[: SPLITS.index(split)])
+    count = getattr(config, f"{split}_levels")
+    start, stop = shard * count // SHARDS, (shard + 1) * count // SHARDS
+    return first + start, stop - start
+
+
+def make_environment(config: RecordConfig, split: str, shard: int, threads: int = 1, environments: int = ENVIRONMENTS):
+    """The game itself, on the levels of one shard.
+
+    Procgen ignores `start_level` when `num_levels` is 0, which `level_range` never gives.
+    """
+    start_level, num_levels = level_range(config, split, shard)
+    return ProcgenGym3Env(
+        num=environments,
+        env_name=config.game,
+        num_levels=num_levels,
+        start_level=start_level,
+        distribution_mode=config.distribution_mode,
+        use_backgrounds=config.use_backgrounds,
+        restrict_themes=config.restrict_themes,
+        rand_seed=config.seed * 1000 + SPLITS.index(split) * SHARDS + shard + 1,
+        num_threads=threads,
+    )
+
+
+def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, threads: int, progress: tqdm) -> dict:
+    """Play the random agent in one shard and write its episodes as they end.
+
+    Every environment records the same number of frames, and an episode that is still running then is kept as
+    far as it came: stopping at a number of episodes instead would favour short ones.
+
+    Returns:
+        Statistics: episodes, frames, and the sum of rewards.
+    """
+    env = make_environment(config, split, shard, threads)
+    rng = np.random.default_rng([config.seed, SPLITS.index(split), shard])
+    frames_each = -(-getattr(config, f"{split}_frames") // (SHARDS * ENVIRONMENTS))
+    stats = {"episodes": 0, "frames": 0, "reward": 0.0}
+
+    rows = np.zeros((ENVIRONMENTS, frames_each), EPISODE_DTYPE)
+    recorded = np.zeros(ENVIRONMENTS, int)  # rows of this environment so far, all episodes together
+    begun = np.zeros(ENVIRONMENTS, int)  # the row at which its running episode began
+    episode = np.full(ENVIRONMENTS, -1)
+    action = np.zeros(ENVIRONMENTS, np.int32)
+    level = np.zeros(ENVIRONMENTS, np.int32)
+    left = np.zeros(ENVIRONMENTS, int)  # game steps for which the action is still held
+
+    def finish(i: int) -> None:
+        rows_of_episode = rows[i, begun[i] : recorded[i]]
+        if len(rows_of_episode):
+            save_array(folder / f"shard{shard:02d}_env{i:02d}_{episode[i]:04d}.npy", rows_of_episode)
+            stats["episodes"] += 1
+            stats["frames"] += len(rows_of_episode)
+            stats["reward"] += float(rows_of_episode["reward"].sum())
+        begun[i] = recorded[i]
+        episode[i] += 1
+
+    acted = left > 0  # whether the last game step belongs to a recorded action
+    while (recorded < frames_each).any() or acted.any():
+        reward, observation, first = env.observe()
+        for i in np.flatnonzero(acted):
+            rows[i, recorded[i] - 1]["reward"] += reward[i]
+        if first.any():
+            info = env.get_info()
+            for i in np.flatnonzero(first):
+                finish(i)
+                left[i] = 0
+                level[i] = info[i]["level_seed"]
+        for i in np.flatnonzero((left == 0) & (recorded < frames_each)):
+            action[i] = rng.choice(config.actions)
+            starts = begun[i] == recorded[i]
+            rows[i, recorded[i]] = (observation["rgb"][i], action[i], 0.0, starts, level[i])
+            recorded[i] += 1
+            left[i] = config.hold
+            progress.update()
+        env.act(action)
+        acted = left > 0
+        left -= acted
+    for i in range(ENVIRONMENTS):
+        finish(i)
+    env.close()
+    return stats
+
+
+def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) -> None:
+    """Record this worker's shards of every split into `record/<world>/{train,validation,test}/`.
+
+    Shards that are already there are left alone. Interrupted, it loses the shard it was at and nothing else.
+
+    Raises:
+        UserError: the folder holds a recording made with other settings.
+    """
+    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
+    todo = []
+    for split in SPLITS:
+        folder = Path("record") / world / split
+        folder.mkdir(parents=True, exist_ok=True)
+        for shard in range(worker, SHARDS, workers):
+            done = folder / f"shard{shard:02d}.json"
+            if not done.exists():
+                todo.append((split, shard, folder, done))
+            elif (was := json.loads(done.read_text())["config"]) != wanted:
+                changed = ", ".join(f"{key} {was.get(key)} -> {wanted[key]}" for key in wanted if was.get(key) != wanted[key])
+                raise UserError(
+                    f"{folder} was recorded with other settings ({changed}): delete record/{world} or name another --world"
+                )
+    for split, shard, folder, _ in todo:
+        for leftover in folder.glob(f"shard{shard:02d}*{UNFINISHED}"):
+            leftover.unlink()
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    frames = sum(getattr(config, f"{split}_frames") // SHARDS for split, *_ in todo)
+    with tqdm(total=frames, desc=f"record, worker {worker}", unit=" frames", position=worker, disable=not todo) as progress:
+        for split, shard, folder, done in todo:
+            stats = record_shard(config, split, shard, folder, threads, progress)
+            write_json(done, {"config": wanted, **stats})

@@ -1,0 +1,51 @@
+"""Which latent action is which key: learnt from a few labelled transitions, after the training."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from genie_tf.episodes.format import write_json
+from genie_tf.errors import UserError
+
+KEYS = {"none": (3, 4), "a": (1,), "d": (7,), "w": (5,), "aw": (2,), "dw": (8,)}  # Procgen actions that a key press stands for
+TRUE_KEYMAP = {"none": 4, "a": 1, "d": 7, "w": 5, "aw": 2, "dw": 8}  # what a guided world takes
+LABELS = 200  # transitions at most
+FILE = "keymap.json"
+
+
+def learn_keymap(codes: np.ndarray, actions: np.ndarray, latent_actions: int) -> dict[str, int]:
+    """For each key the code that speaks for it most: the highest share of the code's transitions, smoothed.
+
+    Args:
+        codes: int (L,), latent actions of labelled transitions, L ≤ 200.
+        actions: int (L,), the recorded actions.
+        latent_actions: A, number of codes.
+
+    Returns:
+        From each key in `KEYS` to a code.
+    """
+    table = np.zeros((len(KEYS), latent_actions))
+    for row, true_actions in enumerate(KEYS.values()):
+        chosen = codes[np.isin(actions, true_actions)]
+        table[row] = np.bincount(chosen, minlength=latent_actions)
+    of_key = (table + 0.5) / (table.sum(axis=1, keepdims=True) + 0.5 * latent_actions)  # P(code | key)
+    lift = of_key / of_key.mean(axis=0)
+    score = np.log(of_key) + np.log(lift)  # seen often under this key, and not under the others
+    return {key: int(score[row].argmax()) for row, key in enumerate(KEYS)}
+
+
+def save_keymap(folder: Path, keymap: dict[str, int], labels: int) -> None:
+    write_json(folder / FILE, {"codes": keymap, "labelled_transitions": labels})
+
+
+def load_keymap(folder: Path) -> dict[str, int]:
+    """From keys to codes.
+
+    Raises:
+        UserError: the world has none.
+    """
+    try:
+        return json.loads((folder / FILE).read_text())["codes"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"no keymap in {folder}: run `python idm_training.py --world {folder.name}`") from error

@@ -1,0 +1,28 @@
+"""Between pixels (uint8, 0 … 255) and the numbers that networks like (float, -0.5 … 0.5)."""
+
+from keras import ops
+
+
+def from_pixels(frames):
+    """uint8 (..., H, W, C) to float32 in -0.5 … 0.5."""
+    return ops.cast(frames, "float32") / 255.0 - 0.5
+
+
+def to_pixels(x):
+    """Float in -0.5 … 0.5, clipped, to uint8."""
+    return ops.cast(ops.round(ops.clip(ops.cast(x, "float32") + 0.5, 0.0, 1.0) * 255.0), "uint8")
+
+
+def patchify(x_BHWC, patch: int):
+    """(B, H, W, C) to (B, H/patch, W/patch, patch * patch * C): each patch becomes one vector."""
+    _, height, width, channels = x_BHWC.shape
+    rows, columns = height // patch, width // patch
+    x = ops.reshape(x_BHWC, (-1, rows, patch, columns, patch, channels))
+    return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, rows, columns, patch * patch * channels))
+
+
+def unpatchify(x_BRQE, patch: int):
+    """The inverse of `patchify`."""
+    _, rows, columns, size = x_BRQE.shape
+    x = ops.reshape(x_BRQE, (-1, rows, columns, patch, patch, size // patch**2))
+    return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, rows * patch, columns * patch, size // patch**2))

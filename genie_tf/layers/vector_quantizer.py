@@ -1,0 +1,97 @@
+"""Vector quantization with a moving-average codebook whose dead codes are revived."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("genie_tf")
+class VectorQuantizer(keras.layers.Layer):
+    """Replace each vector by the nearest of `codes` vectors.
+
+    The codebook is the ratio of two moving averages, of the sum of the vectors that chose a code and of their
+    number, so no gradient flows to it. A code chosen by fewer than `dead_below` of its even share is moved
+    onto a vector of the batch, plus noise: an exact copy of a live code would share its vectors and die again.
+    All codes start next to dead, so the first batches lay out the codebook.
+
+    Args:
+        codes: K, number of codes.
+        code_dim: D, size of a code.
+        decay: Weight of the past in the moving averages, 0 to 1.
+        dead_below: Fraction of an even share of the vectors under which a code counts as dead.
+        seed: Seed of the start and of the revivals.
+
+    Call arguments:
+        inputs: Tensor (..., D), best with unit mean square.
+        training: Whether to update the codebook.
+
+    Returns:
+        A dict: `quantized` (..., D), whose gradient passes straight through to `inputs`; `indices` (...) int32;
+        `commitment`, a scalar, the mean squared distance that pulls `inputs` to their codes; `perplexity`, a
+        scalar in 1 … K, the exponential of the entropy of the codes in the batch.
+
+    Reference:
+        van den Oord et al. 2017, arXiv 1711.00937, section 3 and appendix A.1.
+    """
+
+    def __init__(self, codes: int, code_dim: int, decay: float = 0.99, dead_below: float = 0.03, seed: int = 0, **kwargs):
+        kwargs.setdefault("dtype", "float32")  # sums of many vectors lose their last bits in bfloat16
+        super().__init__(**kwargs)
+        self.codes, self.code_dim, self.decay, self.dead_below, self.seed = codes, code_dim, decay, dead_below, seed
+        self.random = keras.random.SeedGenerator(seed)
+
+    def build(self, input_shape):
+        average = {"trainable": False, "aggregation": "mean"}
+        few, normal = keras.initializers.Constant(1e-3), keras.initializers.RandomNormal(stddev=1e-3, seed=self.seed)
+        self.code_count_K = self.add_weight(shape=(self.codes,), initializer=few, name="code_count", **average)
+        self.code_sum_KD = self.add_weight(shape=(self.codes, self.code_dim), initializer=normal, name="code_sum", **average)
+
+    @property
+    def codebook_KD(self):
+        return self.code_sum_KD / ops.maximum(self.code_count_K, 1e-6)[:, None]
+
+    def lookup(self, indices):
+        """The code vectors (..., D) of `indices` (...)."""
+        return ops.take(self.codebook_KD, indices, axis=0)
+
+    def call(self, inputs, training=False):
+        x_MD = ops.reshape(inputs, (-1, self.code_dim))
+        codebook_KD = self.codebook_KD
+        distance_MK = ops.sum(ops.square(codebook_KD), axis=1) - 2.0 * ops.matmul(x_MD, ops.transpose(codebook_KD))
+        indices_M = ops.argmin(ops.stop_gradient(distance_MK), axis=1)
+        chosen_MK = ops.one_hot(indices_M, self.codes, dtype="float32")
+        code_MD = ops.stop_gradient(ops.take(codebook_KD, indices_M, axis=0))
+        if training:
+            self._update(ops.stop_gradient(x_MD), chosen_MK)
+        share_K = ops.mean(chosen_MK, axis=0)
+        return {
+            "quantized": ops.reshape(x_MD + ops.stop_gradient(code_MD - x_MD), ops.shape(inputs)),
+            "indices": ops.reshape(ops.cast(indices_M, "int32"), ops.shape(inputs)[:-1]),
+            "commitment": ops.mean(ops.square(x_MD - code_MD)),
+            "perplexity": ops.exp(-ops.sum(share_K * ops.log(share_K + 1e-10))),
+        }
+
+    def _update(self, x_MD, chosen_MK):
+        """Move the averages towards this batch, and the dead codes into it."""
+        count_K = self.decay * self.code_count_K + (1 - self.decay) * ops.sum(chosen_MK, axis=0)
+        sum_KD = self.decay * self.code_sum_KD + (1 - self.decay) * ops.matmul(ops.transpose(chosen_MK), x_MD)
+        even_share = ops.mean(count_K)
+        picks_K = keras.random.randint((self.codes,), 0, ops.shape(x_MD)[0], seed=self.random)
+        noise_KD = keras.random.normal((self.codes, self.code_dim), stddev=0.1, seed=self.random)
+        dead_K = count_K < self.dead_below * even_share
+        trial = 3 * self.dead_below * even_share  # a revived code that nobody chooses is soon moved again
+        revived_KD = (ops.take(x_MD, picks_K, axis=0) + noise_KD) * trial
+        self.code_sum_KD.assign(ops.where(dead_K[:, None], revived_KD, sum_KD))
+        self.code_count_K.assign(ops.where(dead_K, trial, count_K))
+
+    def compute_output_spec(self, inputs, training=False):
+        scalar = keras.KerasTensor((), "float32")
+        return {
+            "quantized": keras.KerasTensor(inputs.shape, "float32"),
+            "indices": keras.KerasTensor(inputs.shape[:-1], "int32"),
+            "commitment": scalar,
+            "perplexity": scalar,
+        }
+
+    def get_config(self):
+        names = ("codes", "code_dim", "decay", "dead_below", "seed")
+        return super().get_config() | {name: getattr(self, name) for name in names}

@@ -1,0 +1,39 @@
+"""Keys as a person presses or writes them, and as the keymap names them."""
+
+from genie_tf.errors import UserError
+from genie_tf.latent_action.keymap import KEYS
+
+
+def keys_of(text: str) -> list[str]:
+    """The key of each step: "d.w" -> ["d", "none", "w"]; several at once in brackets, "[wd]" -> ["dw"].
+
+    Raises:
+        UserError: a letter that is no key.
+    """
+    keys, held = [], None
+    for place, letter in enumerate(text):
+        if letter == "[" and held is None:
+            held = ""
+        elif letter == "]" and held is not None:
+            keys.append(key_name(held))
+            held = None
+        elif letter in "wad.":
+            if held is None:
+                keys.append(key_name(letter))
+            else:
+                held += letter
+        else:
+            raise UserError(f"unknown key {letter!r} at place {place + 1} of {text!r}: use w, a, d, . for none, [wd] for both at once")
+    if held is not None or not keys:
+        raise UserError(f"{text!r} holds no keys or an open bracket: use w, a, d, . for none, [wd] for both at once")
+    return keys
+
+
+def key_name(pressed: str) -> str:
+    """The keymap's name for a set of pressed keys: left and right together cancel out."""
+    held = set(pressed) & set("wad")
+    if {"a", "d"} <= held:
+        held -= {"a", "d"}
+    name = "".join(sorted(held)) or "none"
+    assert name in KEYS
+    return name

@@ -1,0 +1,45 @@
+"""Write a dream as a picture that moves: .gif, .mp4, or a folder of .png."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from genie_tf.errors import UserError
+
+
+def enlarge(frames: np.ndarray, scale: int) -> np.ndarray:
+    """Each pixel of uint8 (T, H, W, 3) becomes `scale` x `scale`."""
+    return frames.repeat(scale, axis=1).repeat(scale, axis=2)
+
+
+def check_target(path: Path) -> None:
+    """Refuse a name that no film can be written to, before any work is done.
+
+    Raises:
+        UserError: an unknown ending, or a folder that does not exist.
+    """
+    if path.suffix not in (".gif", ".mp4", ""):
+        raise UserError(f"can't write {path}: end the name in .gif or .mp4, or name a folder for .png files")
+    if path.suffix and not path.parent.is_dir():
+        raise UserError(f"can't write {path}: there is no folder {path.parent}")
+
+
+def write_film(path: Path, frames: np.ndarray, frames_per_second: float) -> None:
+    """Write uint8 (T, H, W, 3)."""
+    if path.suffix == ".gif":
+        images = [Image.fromarray(frame) for frame in frames]
+        images[0].save(path, save_all=True, append_images=images[1:], duration=1000 / frames_per_second, loop=0)
+    elif path.suffix == ".mp4":
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=round(frames_per_second))
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt, stream.options = "yuv444p", {"crf": "12"}
+            for frame in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+    else:
+        path.mkdir(parents=True, exist_ok=True)
+        for t, frame in enumerate(frames):
+            Image.fromarray(frame).save(path / f"{t:04d}.png")

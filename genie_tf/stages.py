@@ -1,0 +1,216 @@
+"""The three trainings, as scripts and notebooks call them: what each reads, builds, and leaves for the next."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from genie_tf.config import IDM_MODEL, TOKENIZER, Config, world_model
+from genie_tf.dynamics.maskgit import MaskGitDynamics
+from genie_tf.episodes.codes import cached_codes, fingerprint
+from genie_tf.episodes.dataset import Episodes, batches
+from genie_tf.latent_action.keymap import LABELS, learn_keymap, save_keymap
+from genie_tf.latent_action.model import LatentActionModel
+from genie_tf.tokenizer.conv import ConvTokenizer
+from genie_tf.training.backend import compiled
+from genie_tf.training.loop import load_checkpoint, train
+from genie_tf.training.precision import use_fastest_policy
+
+VALIDATION_SAMPLES = 512
+TRUE_ACTIONS = 15  # Procgen's
+
+
+def recordings(config: Config, *splits: str) -> dict[str, Episodes]:
+    return {split: Episodes(config.record_folder(split)) for split in splits}
+
+
+def spread(rows: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of `rows`, evenly spaced."""
+    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
+
+
+# Tokenizer -----------------------------------------------------------------------------------------
+
+
+def train_tokenizer(config: Config, live: bool = False):
+    """Train the tokenizer on the frames of `record/<world>/train`, then tokenize the recording.
+
+    Args:
+        config: The world; section `tokenizer`.
+        live: Whether to draw the loss in a notebook.
+
+    Returns:
+        The folder of the last checkpoint, `model/<world>/VQVAE_Model_<epochs>`.
+    """
+    settings = config.tokenizer
+    episodes = recordings(config, "train", "validation")
+    frames = episodes["train"].frames
+    use_fastest_policy()
+
+    def build():
+        model = ConvTokenizer(settings.codes, settings.code_dim, settings.width, settings.blocks, seed=settings.seed)
+        model.build()
+        return model
+
+    checkpoint = train(
+        "tokenizer",
+        build,
+        lambda step: batches(
+            lambda rng, size: frames(rng.integers(0, len(episodes["train"]), size)), settings.batch_size, settings.seed, step
+        ),
+        episodes["validation"].frames(spread(np.arange(len(episodes["validation"])), VALIDATION_SAMPLES)),
+        config.model_folder,
+        TOKENIZER,
+        settings,
+        {"recording": episodes["train"].fingerprint},
+        live,
+    )
+    for split in episodes.values():
+        tokens_of(config, split)
+    return checkpoint
+
+
+def load_tokenizer(config: Config):
+    """The latest tokenizer of this world, and its file."""
+    return load_checkpoint(config.model_folder, TOKENIZER, "tokenizer_training.py")
+
+
+def tokens_of(config: Config, episodes: Episodes) -> np.ndarray:
+    """Tokens uint16 (R, N) of every row of a recording, from the cache beside the latest tokenizer if they are its own."""
+    tokenizer, file = load_tokenizer(config)
+    encode = compiled(tokenizer.encode)
+
+    def compute(rows):
+        return ops.convert_to_numpy(encode(ops.convert_to_tensor(episodes.frames(rows)))).astype(np.uint16)
+
+    return cached_codes("tokens", episodes, file, np.arange(len(episodes)), compute)
+
+
+# Latent actions ------------------------------------------------------------------------------------
+
+
+def train_latent_action(config: Config, live: bool = False):
+    """Train the unsupervised action model on pixels, infer the whole recording, and learn the keymap.
+
+    No label is read before the training is over; then at most `LABELS` transitions name the codes.
+
+    Args:
+        config: The world; section `latent_action`.
+        live: Whether to draw the loss in a notebook.
+
+    Returns:
+        The folder of the last checkpoint, `model/<world>/IDM_Model_<epochs>`.
+    """
+    settings = config.latent_action
+    episodes = recordings(config, "train", "validation")
+    transitions = {split: recording.windows(2, before=1) for split, recording in episodes.items()}
+    use_fastest_policy()
+
+    def triples(split: str, rows: np.ndarray) -> np.ndarray:
+        return episodes[split].frames(episodes[split].transition_rows(rows))
+
+    def build():
+        model = LatentActionModel(settings.codes, settings.code_dim, settings.width, seed=settings.seed)
+        model.build()
+        return model
+
+    checkpoint = train(
+        "latent actions",
+        build,
+        lambda step: batches(
+            lambda rng, size: triples("train", rng.choice(transitions["train"], size)), settings.batch_size, settings.seed, step
+        ),
+        triples("validation", spread(transitions["validation"], VALIDATION_SAMPLES)),
+        config.model_folder,
+        IDM_MODEL,
+        settings,
+        {"recording": episodes["train"].fingerprint},
+        live,
+    )
+    codes = {split: latent_actions_of(config, recording) for split, recording in episodes.items()}
+    labelled = np.random.default_rng(settings.seed).choice(transitions["train"], LABELS)
+    keymap = learn_keymap(codes["train"][labelled], episodes["train"].action[labelled], settings.codes)
+    save_keymap(config.model_folder, keymap, LABELS)
+    print("keymap, from key to latent action: " + ", ".join(f"{key} {code}" for key, code in keymap.items()))
+    return checkpoint
+
+
+def load_latent_action(config: Config):
+    """The latest latent action model of this world, and its file."""
+    return load_checkpoint(config.model_folder, IDM_MODEL, "idm_training.py")
+
+
+def latent_actions_of(config: Config, episodes: Episodes) -> np.ndarray:
+    """Latent action int32 (R,) taken at every row of a recording; 0 at an episode's last row, which leads nowhere."""
+    model, file = load_latent_action(config)
+    infer = compiled(model.infer)
+    rows = episodes.windows(2)
+
+    def compute(rows):
+        triples = episodes.frames(episodes.transition_rows(rows))
+        return ops.convert_to_numpy(infer(ops.convert_to_tensor(triples))).astype(np.uint8)
+
+    codes = np.zeros(len(episodes), np.int32)
+    codes[rows] = cached_codes("latent_actions", episodes, file, rows, compute)
+    return codes
+
+
+# Dynamics ------------------------------------------------------------------------------------------
+
+
+def train_world_model(config: Config, live: bool = False):
+    """Train the dynamics on cached tokens and on latent actions, or on recorded ones (`dynamics.actions: true`).
+
+    Args:
+        config: The world; section `dynamics`.
+        live: Whether to draw the loss in a notebook.
+
+    Returns:
+        The folder of the last checkpoint, `model/<world>/world_model_<epochs>`.
+    """
+    settings = config.dynamics
+    guided = settings.actions == "true"
+    episodes = recordings(config, "train", "validation")
+    tokenizer, tokenizer_file = load_tokenizer(config)
+    tokens = {split: tokens_of(config, recording) for split, recording in episodes.items()}
+    inputs = {"recording": episodes["train"].fingerprint, "tokenizer": fingerprint(tokenizer_file)}
+    if guided:
+        actions = {split: recording.action for split, recording in episodes.items()}
+    else:
+        actions = {split: latent_actions_of(config, recording) for split, recording in episodes.items()}
+        inputs["latent_action"] = fingerprint(load_latent_action(config)[1])
+    use_fastest_policy()
+
+    def build():
+        model = MaskGitDynamics(
+            codes=tokenizer.codes,
+            tokens=tokens["train"].shape[1],
+            actions=TRUE_ACTIONS if guided else config.latent_action.codes,
+            width=settings.width,
+            depth=settings.depth,
+            heads=settings.heads,
+            window=settings.window,
+            corruption=settings.corruption,
+            seed=settings.seed,
+        )
+        model.build()
+        return model
+
+    starts = {split: recording.windows(settings.length) for split, recording in episodes.items()}
+
+    def sequences(split: str, first: np.ndarray) -> dict[str, np.ndarray]:
+        rows = first[:, None] + np.arange(settings.length)
+        return {"tokens": tokens[split][rows].astype(np.int32), "actions": actions[split][rows].astype(np.int32)}
+
+    return train(
+        "dynamics",
+        build,
+        lambda step: batches(
+            lambda rng, size: sequences("train", rng.choice(starts["train"], size)), settings.batch_size, settings.seed, step
+        ),
+        sequences("validation", spread(starts["validation"], VALIDATION_SAMPLES // 4)),
+        config.model_folder,
+        world_model(guided),
+        settings,
+        inputs,
+        live,
+    )

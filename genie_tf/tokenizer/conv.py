@@ -1,0 +1,96 @@
+"""`conv`: the per-frame residual VQ-VAE, quick enough for a CPU."""
+
+import keras
+from keras import layers, ops
+
+from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
+from genie_tf.layers.self_supervised import SelfSupervisedModel
+from genie_tf.layers.vector_quantizer import VectorQuantizer
+
+PATCH = 4  # pixels to a side of the finest grid; one stride 2 follows, so a token covers 8 x 8 pixels
+
+
+@keras.saving.register_keras_serializable("genie_tf")
+class ConvTokenizer(SelfSupervisedModel):
+    """Frames to tokens and back: 64 x 64 pixels to 8 x 8 tokens.
+
+    Args:
+        codes: K, size of the codebook.
+        code_dim: Size of a code.
+        width: Channels at 8 x 8; half as many at 16 x 16.
+        blocks: Residual blocks at 8 x 8, on either side of the codebook.
+        commitment: Weight of the loss that pulls the encoder to its codes.
+        seed: Seed of the codebook.
+
+    Call arguments:
+        frames: uint8 (B, 64, 64, 3).
+        training: Whether to update the codebook.
+
+    Returns:
+        A dict: `reconstruction` float (B, 64, 64, 3) in about -0.5 … 0.5, `tokens` int32 (B, 64), and the scalars `loss`,
+        `psnr` in dB over the batch, `perplexity`.
+
+    Reference:
+        van den Oord et al. 2017, arXiv 1711.00937; per-frame tokens as the baseline of Genie, section 3.2.
+    """
+
+    reported = ("psnr", "perplexity")
+
+    def __init__(self, codes=1024, code_dim=32, width=128, blocks=1, commitment=0.25, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.config = dict(codes=codes, code_dim=code_dim, width=width, blocks=blocks, commitment=commitment, seed=seed)
+        self.codes, self.commitment = codes, commitment
+
+        def conv(channels, kernel=3, strides=1, activation="relu", **kwargs):
+            return layers.Conv2D(channels, kernel, strides, "same", activation=activation, **kwargs)
+
+        self.encoder_stem = keras.Sequential([conv(width // 2), conv(width, 4, 2)], name="encoder_stem")
+        self.encoder_blocks = [conv(width, name=f"encoder_block_{i}") for i in range(blocks)]
+        self.to_code = layers.Dense(code_dim, dtype="float32", name="to_code")
+        self.quantizer = VectorQuantizer(codes, code_dim, seed=seed, name="quantizer")
+        self.from_code = layers.Dense(width, name="from_code")
+        self.decoder_blocks = [conv(width, name=f"decoder_block_{i}") for i in range(blocks + 1)]
+        self.upsample = layers.Conv2DTranspose(width // 2, 4, 2, "same", activation="relu", name="upsample")
+        self.decoder_fine = conv(width // 2, name="decoder_fine")
+        self.to_patches = conv(3 * PATCH**2, activation=None, dtype="float32", name="to_patches")
+
+    def build(self, input_shape=None):
+        self.call(ops.zeros((1, 64, 64, 3), "uint8"))
+
+    def _vectors(self, frames):
+        x = self.encoder_stem(patchify(from_pixels(frames), PATCH))
+        for block in self.encoder_blocks:
+            x = x + block(x)
+        x = self.to_code(x)
+        return x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + 1e-6)
+
+    def _picture(self, quantized):
+        x = self.from_code(quantized)
+        for block in self.decoder_blocks:
+            x = x + block(x)
+        x = self.upsample(x)
+        x = x + self.decoder_fine(x)
+        return unpatchify(self.to_patches(x), PATCH)
+
+    def call(self, frames, training=False):
+        quantization = self.quantizer(self._vectors(frames), training=training)
+        reconstruction = self._picture(quantization["quantized"])
+        error = ops.mean(ops.square(reconstruction - from_pixels(frames)))
+        return {
+            "reconstruction": reconstruction,
+            "tokens": ops.reshape(quantization["indices"], (-1, 64)),
+            "loss": error + self.commitment * 0.01 * quantization["commitment"],
+            "psnr": -10.0 * ops.log10(error),
+            "perplexity": quantization["perplexity"],
+        }
+
+    def encode(self, frames):
+        """Frames uint8 (B, 64, 64, 3) to tokens int32 (B, 64), row by row."""
+        return ops.reshape(self.quantizer(self._vectors(frames))["indices"], (-1, 64))
+
+    def decode(self, tokens):
+        """Tokens (B, 64) to frames uint8 (B, 64, 64, 3)."""
+        return to_pixels(self._picture(self.quantizer.lookup(ops.reshape(tokens, (-1, 8, 8)))))
+
+    def get_config(self):
+        return super().get_config() | self.config

@@ -1,0 +1,37 @@
+"""The loss curve, as a PNG and live in a notebook."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+
+def plot_history(history: list[dict], path: Path, live: bool = False, display=None):
+    """Draw training and validation curves, one panel a quantity.
+
+    Args:
+        history: One dict an epoch, as in history.csv.
+        path: PNG to write.
+        live: Whether to show the figure in the running notebook.
+        display: What an earlier call returned: that figure is replaced in place.
+
+    Returns:
+        The notebook's display handle, or None.
+    """
+    names = [name for name in history[-1] if name != "epoch" and not name.startswith("val_")]
+    figure = Figure(figsize=(4 * len(names), 3), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
+        for curve, label in ((name, "training"), (f"val_{name}", "validation")):
+            points = [(epoch["epoch"], epoch[curve]) for epoch in history if curve in epoch]
+            if points:
+                axes.plot(*zip(*points), marker="." if len(points) < 20 else None, label=label)
+        axes.set(xlabel="epoch", title=name)
+        axes.legend()
+    figure.savefig(path)
+    if not live:
+        return None
+    from IPython.display import display as show  # only a notebook has it
+
+    if display is None:
+        return show(figure, display_id=True)
+    display.update(figure)
+    return display

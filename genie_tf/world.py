@@ -1,0 +1,133 @@
+"""A trained world: tokenizer, latent actions and dynamics, composed into something that is played like a game."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from genie_tf.config import IDM_MODEL, TOKENIZER, world_model
+from genie_tf.dynamics.maskgit import MaskGitDynamics
+from genie_tf.dynamics.sampling import sampling_noise
+from genie_tf.errors import UserError
+from genie_tf.latent_action.keymap import TRUE_KEYMAP, load_keymap
+from genie_tf.latent_action.model import LatentActionModel
+from genie_tf.tokenizer.conv import ConvTokenizer
+from genie_tf.training.backend import compiled
+from genie_tf.training.loop import load_checkpoint
+
+
+
+class World:
+    """Reset with a prompt, then step with actions, each batched; time a step is constant however long the rollout.
+
+    Args:
+        tokenizer: Frames to tokens and back.
+        latent_action: Names the actions between the prompt's frames; None in a guided world.
+        dynamics: Next tokens from past tokens and actions.
+        keymap: From keys ("none", "a", "d", "w", "aw", "dw") to actions.
+        sampling_steps: MaskGIT steps a frame.
+        temperature: Of the tokens.
+        seed: Seed of the sampling.
+
+    Example:
+        world = World.load("model/coinrun_plain")
+        world.reset(frames)          # uint8 (B, P, 64, 64, 3)
+        frame = world.step(actions)  # int (B,) -> uint8 (B, 64, 64, 3)
+    """
+
+    def __init__(
+        self,
+        tokenizer: ConvTokenizer,
+        latent_action: LatentActionModel | None,
+        dynamics: MaskGitDynamics,
+        keymap: dict[str, int],
+        sampling_steps: int = 4,
+        temperature: float = 0.5,
+        seed: int = 0,
+    ):
+        self.tokenizer, self.latent_action, self.dynamics, self.keymap = tokenizer, latent_action, dynamics, keymap
+        self.sampling_steps, self.temperature = sampling_steps, temperature
+        self.noise_seed = keras.random.SeedGenerator(seed)
+        self.past = None
+        self._encode = compiled(tokenizer.encode)
+        self._decode = compiled(tokenizer.decode)
+        self._infer = compiled(latent_action.infer) if latent_action is not None else None
+        self._extend = compiled(dynamics.extend)
+        self._next = compiled(self._next_frame)
+
+    @classmethod
+    def load(cls, folder: Path | str, guided: bool = False, **settings) -> "World":
+        """Load the latest of the three models in `model/<world>`.
+
+        Args:
+            folder: `model/<world>`.
+            guided: Whether to take the dynamics that was trained on recorded actions.
+            **settings: `sampling_steps`, `temperature`, `seed`.
+
+        Raises:
+            UserError: a model is missing or was trained on another tokenizer.
+        """
+        folder = Path(folder)
+        tokenizer, _ = load_checkpoint(folder, TOKENIZER, "tokenizer_training.py")
+        latent_action = None if guided else load_checkpoint(folder, IDM_MODEL, "idm_training.py")[0]
+        dynamics, _ = load_checkpoint(folder, world_model(guided), "dream_train_tf.py")
+        keymap = TRUE_KEYMAP if guided else load_keymap(folder)
+        return cls(tokenizer, latent_action, dynamics, keymap, **settings)
+
+    def infer_actions(self, frames: np.ndarray) -> np.ndarray:
+        """Latent actions int32 (B, P - 1) between the frames uint8 (B, P, 64, 64, 3)."""
+        batch, length = frames.shape[:2]
+        previous = np.maximum(np.arange(length - 1) - 1, 0)
+        triples = np.stack([frames[:, previous], frames[:, :-1], frames[:, 1:]], axis=2)
+        codes = self._infer(ops.convert_to_tensor(triples.reshape(-1, *triples.shape[2:])))
+        return ops.convert_to_numpy(codes).reshape(batch, length - 1)
+
+    def reset(self, prompt: np.ndarray, actions: np.ndarray | None = None) -> np.ndarray:
+        """Begin at the end of `prompt`.
+
+        Args:
+            prompt: uint8 (B, P, 64, 64, 3), P ≥ 1; four show velocity.
+            actions: int (B, P - 1), what led from one to the next; by default the latent actions inferred from the frames.
+
+        Returns:
+            The last prompt frame, uint8 (B, 64, 64, 3).
+
+        Raises:
+            UserError: a guided world was given no actions for a prompt of several frames.
+        """
+        batch, length = prompt.shape[:2]
+        if actions is None and length > 1:
+            if self.latent_action is None:
+                raise UserError("a guided world needs the actions of its prompt: pass actions, or a prompt of one frame")
+            actions = self.infer_actions(prompt)
+        led_by = np.full((batch, length), self.dynamics.no_action, np.int32)
+        if length > 1:
+            led_by[:, 1:] = actions
+        self.past = self.dynamics.empty_past(batch)
+        for t in range(length):
+            tokens = self._encode(ops.convert_to_tensor(prompt[:, t]))
+            self.past = self._extend(self.past, tokens, ops.convert_to_tensor(led_by[:, t]))
+        return prompt[:, -1]
+
+    def step(self, actions: np.ndarray) -> np.ndarray:
+        """Dream one frame on.
+
+        Args:
+            actions: int (B,).
+
+        Returns:
+            The next frame, uint8 (B, 64, 64, 3).
+        """
+        noise = sampling_noise(len(actions), self.dynamics.tokens, self.dynamics.codes, self.sampling_steps, self.noise_seed)
+        frame, self.past = self._next(self.past, ops.convert_to_tensor(np.asarray(actions, np.int32)), noise)
+        return ops.convert_to_numpy(frame)
+
+    def _next_frame(self, past, actions, noise):
+        tokens = self.dynamics.sample(past, actions, noise, self.temperature)["tokens"]
+        return self.tokenizer.decode(tokens), self.dynamics.extend(past, tokens, actions)
+
+    @property
+    def actions(self) -> int:
+        """Number of actions."""
+        return self.dynamics.actions

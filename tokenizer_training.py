@@ -1,0 +1,19 @@
+"""Train the tokenizer, then tokenize the recording once.
+
+Reads record/<world>, writes model/<world>/VQVAE_Model_<epoch>. Stopped, it goes on from the last finished epoch.
+Example: python tokenizer_training.py --tokenizer.epochs 30
+"""
+
+from genie_tf.cli import parse, quiet, run
+
+
+def main() -> None:
+    config, _ = parse(__doc__)
+    with quiet():
+        from genie_tf.stages import train_tokenizer
+
+    train_tokenizer(config)
+
+
+if __name__ == "__main__":
+    run(main)
