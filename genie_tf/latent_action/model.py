@@ -2,8 +2,8 @@
 
 Three ideas keep the codes about the action, and not about the scene or the phase of a jump:
 
-- *Innovation.* A second head predicts the encoder's vector from the past alone. Only the difference, standardised, is quantized:
-  what the past foretells needs no code, and an action does not depend on the past.
+- *Innovation.* A second network predicts the encoder's vector from the past alone. Only the difference is quantized: what the past
+  foretells, such as the phase of a jump, needs no code; and what changed little stays near one quiet code.
 - *Motion first.* The decoder explains frame t + 1 by shifting frame t, and paints what no shift explains afterwards.
 - *Half resolution.* An action moves many pixels; a quarter of them shows it, in a quarter of the time.
 """
@@ -73,14 +73,14 @@ class LatentActionModel(SelfSupervisedModel):
 
     reported = ("psnr", "perplexity")
 
-    def __init__(self, codes=8, code_dim=32, width=128, commitment=0.25, seed=0, **kwargs):
+    def __init__(self, codes=8, code_dim=32, width=128, commitment=0.025, seed=0, **kwargs):
         super().__init__(**kwargs)
         self.config = dict(codes=codes, code_dim=code_dim, width=width, commitment=commitment, seed=seed)
         self.codes, self.commitment = codes, commitment
         self.see_change = features(width, "see_change")
         self.to_code = layers.Dense(code_dim, dtype="float32", name="to_code")
         self.expect = keras.Sequential(
-            [features(width, "see_past_to_expect"), layers.Dense(2 * code_dim, dtype="float32")], name="expect"
+            [features(width, "see_past_to_expect"), layers.Dense(code_dim, dtype="float32")], name="expect"
         )
         self.quantizer = VectorQuantizer(codes, code_dim, dead_below=0.1, seed=seed, name="quantizer")
         self.see_past = features(width, "see_past")
@@ -106,14 +106,11 @@ class LatentActionModel(SelfSupervisedModel):
         return ops.unstack(ops.mean(x, axis=(3, 5)), 3, axis=1)
 
     def _innovation(self, past, change):
-        """The encoder's vector as the past did not foretell it, standardised: (B, D); and the loss of the foretelling."""
+        """What the encoder saw and the past did not foretell: (B, D); and the error of the foretelling."""
         seen_BD = unit(self.to_code(self.see_change(change)))
-        mean_BD, log_scale_BD = ops.split(self.expect(past), 2, axis=-1)
-        log_scale_BD = ops.clip(log_scale_BD, -3.0, 1.0)
-        surprise_BD = (ops.stop_gradient(seen_BD) - mean_BD) * ops.exp(-log_scale_BD)
-        nll = ops.mean(0.5 * ops.square(surprise_BD) + log_scale_BD)
-        innovation_BD = (seen_BD - ops.stop_gradient(mean_BD)) * ops.exp(-ops.stop_gradient(log_scale_BD))
-        return unit(innovation_BD), nll
+        foretold_BD = self.expect(past)
+        error = ops.mean(ops.square(ops.stop_gradient(seen_BD) - foretold_BD))
+        return seen_BD - ops.stop_gradient(foretold_BD), error
 
     def _predict(self, past, current, code_BD):
         """Frame t + 1 from the past and the code: shift frame t, then paint what no shift explains."""
@@ -132,7 +129,7 @@ class LatentActionModel(SelfSupervisedModel):
         previous, current, following = self._halved(frames)
         past = ops.concatenate([patchify(previous, PATCH), patchify(current, PATCH)], axis=-1)
         change = ops.concatenate([past, patchify(following, PATCH)], axis=-1)
-        innovation, nll = self._innovation(past, change)
+        innovation, surprise = self._innovation(past, change)
         quantization = self.quantizer(innovation, training=training)
         prediction = self._predict(past, current, quantization["quantized"])
         error = prediction - following
@@ -140,7 +137,7 @@ class LatentActionModel(SelfSupervisedModel):
         return {
             "prediction": prediction,
             "codes": quantization["indices"],
-            "loss": square + 0.1 * ops.mean(ops.abs(error)) + 0.1 * nll + self.commitment * 0.01 * quantization["commitment"],
+            "loss": square + 0.1 * ops.mean(ops.abs(error)) + 0.5 * surprise + self.commitment * quantization["commitment"],
             "psnr": -10.0 * ops.log10(square),
             "perplexity": quantization["perplexity"],
         }

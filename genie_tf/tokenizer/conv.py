@@ -36,7 +36,7 @@ class ConvTokenizer(SelfSupervisedModel):
 
     reported = ("psnr", "perplexity")
 
-    def __init__(self, codes=1024, code_dim=32, width=128, blocks=1, commitment=0.25, seed=0, **kwargs):
+    def __init__(self, codes=1024, code_dim=32, width=128, blocks=1, commitment=0.0025, seed=0, **kwargs):
         super().__init__(**kwargs)
         self.config = dict(codes=codes, code_dim=code_dim, width=width, blocks=blocks, commitment=commitment, seed=seed)
         self.codes, self.commitment = codes, commitment
@@ -79,7 +79,7 @@ class ConvTokenizer(SelfSupervisedModel):
         return {
             "reconstruction": reconstruction,
             "tokens": ops.reshape(quantization["indices"], (-1, 64)),
-            "loss": error + self.commitment * 0.01 * quantization["commitment"],
+            "loss": error + self.commitment * quantization["commitment"],
             "psnr": -10.0 * ops.log10(error),
             "perplexity": quantization["perplexity"],
         }

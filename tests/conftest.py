@@ -1,0 +1,62 @@
+"""What the tests share: a tiny world, made once by the real scripts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TINY = """
+world: tiny
+record: {train_frames: 3072, validation_frames: 1536, test_frames: 2048, train_levels: 80, validation_levels: 16, test_levels: 40}
+tokenizer: {codes: 64, width: 16, epochs: 2, steps_per_epoch: 4, batch_size: 8}
+latent_action: {width: 16, epochs: 2, steps_per_epoch: 4, batch_size: 8}
+dynamics: {width: 32, depth: 2, heads: 2, epochs: 2, steps_per_epoch: 4, batch_size: 4}
+play: {evaluation_windows: 8, sampling_steps: 2, scale: 2, frames_per_second: 50}
+"""
+
+
+class Place:
+    """A folder with a config in which scripts run as a user runs them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        (folder / "configs").mkdir()
+        (folder / "configs" / "coinrun_plain.yaml").write_text((ROOT / "configs" / "coinrun_plain.yaml").read_text())
+        (folder / "tiny.yaml").write_text(TINY)
+
+    def run(self, script: str, *options: str, config: str = "tiny.yaml", **environment: str) -> subprocess.CompletedProcess:
+        options = ("--config", config, *options) if config else options
+        return subprocess.run(
+            [sys.executable, ROOT / script, *options],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def make(self, script: str, *options: str) -> str:
+        done = self.run(script, *options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+
+@pytest.fixture
+def place(tmp_path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Place:
+    """A recorded and trained tiny world. Read it, and leave it as it is."""
+    place = Place(tmp_path_factory.mktemp("tiny"))
+    for script in ("extract.py", "tokenizer_training.py", "idm_training.py", "dream_train_tf.py", "dream_evaluate_tf.py"):
+        place.make(script)
+    return place

@@ -1,0 +1,102 @@
+"""TensorFlow and JAX: the model tests pass on both, and both give the same loss and gradients."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from genie_tf.dynamics.maskgit import MaskGitDynamics
+from genie_tf.latent_action.model import LatentActionModel
+from genie_tf.tokenizer.conv import ConvTokenizer
+
+ROOT = Path(__file__).parent.parent
+MODELS = {
+    "tokenizer": (ConvTokenizer, dict(codes=16, code_dim=8, width=16)),
+    "latent_action": (LatentActionModel, dict(codes=4, code_dim=8, width=16)),
+    "dynamics": (MaskGitDynamics, dict(codes=16, tokens=9, actions=3, width=32, depth=2, heads=2, window=2)),
+}
+
+
+def on_jax(*command):
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True,
+        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+
+
+def test_model_tests_pass_on_jax():
+    if keras.backend.backend() == "jax":
+        pytest.skip("this is that run")
+    done = on_jax("-m", "pytest", "tests/test_models.py", "-p", "no:cacheprovider")
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def arrays(name):
+    rng = np.random.default_rng(5)
+    if name == "dynamics":
+        return {
+            "clean": rng.integers(0, 16, (2, 4, 9)), "masked": rng.integers(0, 17, (2, 4, 9)), "actions": rng.integers(0, 3, (2, 4)),
+        }  # fmt: skip
+    return {"frames": rng.integers(0, 256, (2, 3, 64, 64, 3) if name == "latent_action" else (4, 64, 64, 3)).astype(np.uint8)}
+
+
+def loss_of(model, x):
+    """A loss without random draws: those differ between backends by design."""
+    if "frames" in x:
+        return model(x["frames"], training=False)["loss"]
+    logits = model.forward(x["clean"], x["masked"], x["actions"])
+    return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(x["clean"][:, 1:], logits, from_logits=True))
+
+
+def built(name):
+    keras.utils.set_random_seed(2)
+    kind, settings = MODELS[name]
+    model = kind(**settings)
+    model.build()
+    return model
+
+
+def jax_side(folder: Path, name: str) -> None:
+    """Run in a process of its own: load weights, save loss and gradients."""
+    import jax
+
+    model = built(name)
+    model.load_weights(folder / f"{name}.weights.h5")
+    trainable = [variable.value for variable in model.trainable_variables]
+    rest = [variable.value for variable in model.non_trainable_variables]
+    pairs = list(zip(model.non_trainable_variables, rest))
+
+    def loss(values):
+        with keras.StatelessScope(state_mapping=[*zip(model.trainable_variables, values), *pairs]):
+            return loss_of(model, arrays(name))
+
+    value, gradients = jax.value_and_grad(loss)(trainable)
+    np.savez(folder / f"{name}.npz", *[np.asarray(gradient) for gradient in gradients], loss=np.asarray(value))
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_same_loss_and_gradients_on_the_same_weights(name, tmp_path):
+    import tensorflow as tf
+
+    model = built(name)
+    model.save_weights(tmp_path / f"{name}.weights.h5")
+    with tf.GradientTape() as tape:
+        loss = loss_of(model, arrays(name))
+    gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+    done = on_jax("-c", f"import sys; sys.path.insert(0, 'tests'); import pathlib, test_backends; "
+                        f"test_backends.jax_side(pathlib.Path({str(tmp_path)!r}), {name!r})")  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    other = np.load(tmp_path / f"{name}.npz")
+    np.testing.assert_allclose(float(loss), other["loss"], rtol=1e-5)
+    moved = 0
+    for i, (variable, gradient) in enumerate(zip(model.trainable_variables, gradients)):
+        theirs = other[f"arr_{i}"]
+        ours = np.zeros_like(theirs) if gradient is None else tf.convert_to_tensor(gradient).numpy()
+        scale = np.abs(theirs).max() + 1e-8
+        np.testing.assert_allclose(ours / scale, theirs / scale, atol=2e-3, err_msg=variable.path)
+        moved += np.abs(theirs).max() > 0
+    assert moved > 0.7 * len(gradients)

@@ -1,0 +1,101 @@
+"""The world as an environment, the keys, and a real window on a dummy display."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from genie_tf.cli import parse
+from genie_tf.errors import UserError
+from genie_tf.latent_action.keymap import KEYS, LABELS, learn_keymap
+from genie_tf.play.keys import key_name, keys_of
+from genie_tf.world import World
+
+
+@pytest.fixture
+def config(tiny, monkeypatch):
+    monkeypatch.chdir(tiny.folder)
+    return parse("test", arguments=["--config", "tiny.yaml"])[0]
+
+
+def test_keys():
+    assert keys_of("dw.[wd][ad]") == ["d", "w", "none", "dw", "none"]
+    assert key_name("wa") == "aw" and key_name("") == "none" and key_name("wad") == "w"
+    for bad in ("", "x", "[w", "w]", "[[w]]"):
+        with pytest.raises(UserError):
+            keys_of(bad)
+
+
+def test_keymap_finds_the_codes_from_200_labels():
+    rng = np.random.default_rng(0)
+    code_of = {3: 5, 4: 5, 1: 2, 7: 0, 5: 6, 2: 1, 8: 3}
+    actions = rng.choice(list(code_of), LABELS)
+    codes = np.array([code_of[action] if rng.random() < 0.6 else rng.integers(8) for action in actions])
+    assert learn_keymap(codes, actions, 8) == {key: code_of[true[0]] for key, true in KEYS.items()}
+
+
+def test_world_steps_like_an_environment(config):
+    world = World.load(config.model_folder, sampling_steps=2)
+    frames = np.random.default_rng(0).integers(0, 256, (3, 4, 64, 64, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(world.reset(frames), frames[:, -1])
+    actions = np.array([0, 1, 2])
+    first = world.step(actions)
+    assert first.shape == (3, 64, 64, 3) and first.dtype == np.uint8
+    rollout = [first, *(world.step(actions) for _ in range(8))]  # beyond the trained length
+    assert all(frame.shape == first.shape for frame in rollout)
+
+    again = World.load(config.model_folder, sampling_steps=2)
+    again.reset(frames)
+    np.testing.assert_array_equal(first, again.step(actions))
+
+
+def test_every_key_has_an_action(config):
+    world = World.load(config.model_folder)
+    assert set(world.keymap) == set(KEYS) and all(0 <= code < world.actions for code in world.keymap.values())
+
+
+def test_window_opens_plays_restarts_and_closes(config, monkeypatch):
+    import pygame
+
+    from genie_tf.play import session
+
+    pressed, resets, pictures = [], [], []
+    press, reset = session.Session.press, session.Session.reset
+    monkeypatch.setattr(session.Session, "press", lambda self, key: pressed.append(key) or press(self, key))
+    monkeypatch.setattr(session.Session, "reset", lambda self: resets.append(1) or reset(self))
+    flip = pygame.display.flip
+
+    def look():
+        pictures.append(pygame.surfarray.array3d(pygame.display.get_surface()))
+        flip()
+
+    monkeypatch.setattr(pygame.display, "flip", look)
+
+    def hands():
+        def tap(key):
+            pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
+
+        def frames(count):
+            goal = len(pictures) + count
+            end = time.monotonic() + 60
+            while len(pictures) < goal and time.monotonic() < end:
+                time.sleep(0.005)
+
+        frames(1)
+        for key in (pygame.K_d, pygame.K_w, pygame.K_a, pygame.K_r):
+            tap(key)
+            frames(2)
+        tap(pygame.K_q)
+
+    person = threading.Thread(target=hands)
+    person.start()
+    session.play_window(config)
+    person.join(60)
+    assert {"none", "d", "w", "a"} <= set(pressed)
+    assert len(resets) == 3  # at the start, after compiling, and at r
+    side = 64 * config.play.scale
+    assert pictures[0].shape == (side, side + 24, 3)
+    assert pictures[0][:, :side].std() > 0, "a dream is shown"
+    assert pictures[0][:, side:].max() > 200, "the line of text is shown"
+    assert not pygame.display.get_init()

@@ -1,0 +1,228 @@
+"""The real scripts, run small: what they make, how they stop and go on, and what they say to bad input."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, Place
+
+SCRIPTS = [
+    "extract.py", "tokenizer_training.py", "idm_training.py", "dream_train_tf.py", "dream_evaluate_tf.py", "dream_play_tf.py",
+]  # fmt: skip
+FIGURES = {
+    "tokenizer.psnr", "tokenizer.codes_used", "latent_action.codes_used", "latent_action.nmi", "latent_action.probe_accuracy",
+    "latent_action.majority_accuracy", "dynamics.delta_psnr_genie", "dynamics.delta_psnr_last", "play.frames_per_second", "play.p95_ms",
+    *(f"dynamics.psnr.{t}" for t in range(1, 11)), *(f"dynamics.psnr_copy.{t}" for t in range(1, 11)),
+}  # fmt: skip
+
+
+def refused(done, *words):
+    """One line that says what is wrong and what to do, exit code 2, no traceback."""
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and "Traceback" not in done.stderr, done.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+@pytest.fixture
+def copy(tiny, tmp_path):
+    """A world of one's own to break."""
+    shutil.copytree(tiny.folder, tmp_path / "copy")
+    place = object.__new__(Place)
+    place.folder = tmp_path / "copy"
+    return place
+
+
+def test_a_world_is_made(tiny):
+    model = tiny.folder / "model" / "tiny"
+    for name in ("VQVAE_Model", "IDM_Model", "world_model"):
+        assert (model / f"{name}_2" / "model.keras").exists() and not (model / f"{name}_1").exists()
+        assert len((model / f"{name}_history.csv").read_text().splitlines()) == 3
+        assert (model / f"{name}_loss.png").stat().st_size > 1000
+    keymap = json.loads((model / "keymap.json").read_text())
+    assert set(keymap["codes"]) == {"none", "a", "d", "w", "aw", "dw"} and keymap["labelled_transitions"] <= 200
+    figures = json.loads((model / "evaluation.json").read_text())
+    assert set(figures) == FIGURES
+    for figure in figures.values():
+        assert set(figure) == {"value", "low", "high", "n"} and figure["low"] <= figure["value"] <= figure["high"]
+    assert (model / "strips.png").stat().st_size > 1000 and (model / "actions.png").stat().st_size > 1000
+    assert not list(tiny.folder.rglob("*.tmp")) and not list(model.glob("unfinished*"))
+
+
+def test_done_work_is_not_done_again(tiny):
+    before = {file: file.stat().st_mtime_ns for file in (tiny.folder / "model").rglob("model.keras")}
+    assert "done already" in tiny.make("tokenizer_training.py")
+    tiny.make("extract.py")
+    assert before == {file: file.stat().st_mtime_ns for file in (tiny.folder / "model").rglob("model.keras")}
+
+
+def test_checkpoints_stay_every_ten_epochs_and_the_last(copy):
+    copy.make("dream_train_tf.py", "--dynamics.epochs", "12", "--dynamics.steps_per_epoch", "1")
+    names = {path.name for path in (copy.folder / "model" / "tiny").glob("world_model_*") if path.is_dir()}
+    assert names == {"world_model_10", "world_model_12"}
+
+
+def test_changed_settings_or_inputs_train_anew_and_stale_tokens_are_not_used(copy):
+    tokens = copy.folder / "model" / "tiny" / "VQVAE_Model_2" / "tokens_train.npy"
+    before = np.load(tokens)
+    assert "training anew" in copy.make("tokenizer_training.py", "--tokenizer.seed", "5")
+    assert (before != np.load(tokens)).any()
+    assert "training anew" in copy.make("dream_train_tf.py")
+    episode = next((copy.folder / "record" / "tiny" / "train").glob("*.npy"))
+    episode.unlink()
+    np.save(tokens, np.zeros_like(before))  # would be taken if it were not known to be stale
+    assert "training anew" in copy.make("dream_train_tf.py")
+    assert np.load(tokens).any() and len(np.load(tokens)) < len(before)
+
+
+def test_guided_world_trains_plays_and_is_measured(copy):
+    copy.make("dream_train_tf.py", "--dynamics.actions", "true")
+    copy.make("dream_play_tf.py", "--dynamics.actions", "true", "--actions", "dw", "--out", "true.gif")
+    copy.make("dream_evaluate_tf.py", "--dynamics.actions", "true")
+    assert (copy.folder / "model" / "tiny" / "guided_evaluation.json").exists()
+    assert (copy.folder / "model" / "tiny" / "world_model_2").exists()
+
+
+def test_collection_runs_workers_in_parallel_and_fails_if_one_fails(place):
+    done = subprocess.run(
+        [ROOT / "data_collect.bash", "2", "--config", "tiny.yaml"],
+        cwd=place.folder, env=os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(list((place.folder / "record" / "tiny" / "train").glob("shard*.json"))) == 8
+    for options, code in ((["0"], 2), (["2", "--record.hold", "x"], 2)):
+        done = subprocess.run(
+            [ROOT / "data_collect.bash", *options],
+            cwd=place.folder, env=os.environ | {"PYTHON": sys.executable}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+
+
+def start(place, *command):
+    return subprocess.Popen(
+        command, cwd=place.folder, env=os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_for(condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came so far"
+        time.sleep(0.05)
+
+
+def test_ctrl_c_stops_all_workers_and_they_go_on(place):
+    command = [ROOT / "data_collect.bash", "2", "--config", "tiny.yaml", "--record.train_frames", "60000"]
+    train = place.folder / "record" / "tiny" / "train"
+    process = start(place, *command)
+    wait_for(lambda: list(train.glob("*.npy")))
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == 130, process.stderr.read()
+    assert "Traceback" not in process.stderr.read()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    assert len(list(train.glob("*.json"))) < 8
+    assert start(place, *command).wait(120) == 0
+    assert len(list(train.glob("*.json"))) == 8 and not list(train.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_training_goes_on_from_the_last_finished_epoch(copy, how):
+    model = copy.folder / "model" / "tiny"
+    options = ["--dynamics.epochs", "300", "--dynamics.seed", "9"]
+    process = start(copy, sys.executable, str(ROOT / "dream_train_tf.py"), "--config", "tiny.yaml", *options)
+    wait_for(lambda: any(path.name != "world_model_2" for path in model.glob("world_model_[0-9]*")))
+    os.killpg(process.pid, how)
+    assert process.wait(60) == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert "Traceback" not in process.stderr.read()
+    reached = max(int(path.name.split("_")[-1]) for path in model.glob("world_model_[0-9]*"))
+    assert 0 < reached < 300
+    options[1] = str(reached + 1)
+    copy.make("dream_train_tf.py", *options)
+    history = (model / "world_model_history.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in history[1:]] == [str(epoch) for epoch in range(1, reached + 2)]
+    assert not list(model.glob("unfinished*"))
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.mp4", "folder"])
+def test_given_keys_are_dreamt_into_a_film(tiny, tmp_path, name):
+    tiny.make("dream_play_tf.py", "--actions", "dd.[wd]a", "--out", str(tmp_path / name))
+    if name == "folder":
+        assert len(list((tmp_path / name).glob("*.png"))) == 4 + 5
+    else:
+        import av
+
+        with av.open(str(tmp_path / name)) as film:
+            frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+        assert len(frames) == 4 + 5 and frames[0].shape == (128, 128, 3)
+
+
+# Bad input -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_explains_every_field(place, script):
+    done = place.run(script, "--help", config=None)
+    assert done.returncode == 0
+    assert "Game steps for which an action is held" in done.stdout and "MaskGIT steps a frame" in done.stdout
+
+
+def test_unknown_key_and_wrong_type(place):
+    refused(place.run("extract.py", "--record.hlod", "3"), "hlod")
+    refused(place.run("tokenizer_training.py", "--tokenizer.epochs", "many"), "epochs", "many")
+    refused(place.run("extract.py", config="nowhere.yaml"), "nowhere.yaml")
+    (place.folder / "bad.yaml").write_text("world: x\ntokenizer: {codse: 3}\n")
+    refused(place.run("extract.py", config="bad.yaml"), "codse")
+    (place.folder / "worse.yaml").write_text("world: [1\n")
+    refused(place.run("extract.py", config="worse.yaml"))
+
+
+def test_nothing_recorded_and_nothing_trained(place, tiny):
+    refused(place.run("tokenizer_training.py"), "record/tiny/train", "data_collect.bash")
+    (place.folder / "record" / "tiny" / "train").mkdir(parents=True)
+    refused(place.run("idm_training.py"), "record/tiny/train", "data_collect.bash")
+    refused(place.run("dream_play_tf.py", "--actions", "d"), "VQVAE_Model", "tokenizer_training.py")
+    shutil.copytree(tiny.folder / "record", place.folder / "record", dirs_exist_ok=True)
+    refused(place.run("dream_train_tf.py"), "VQVAE_Model", "tokenizer_training.py")
+    refused(place.run("dream_evaluate_tf.py"), "VQVAE_Model", "tokenizer_training.py")
+
+
+def test_truncated_files(copy):
+    episode = next((copy.folder / "record" / "tiny" / "test").glob("*.npy"))
+    episode.write_bytes(episode.read_bytes()[:5000])
+    assert f"skipped {episode.relative_to(copy.folder)}" in copy.make("dream_play_tf.py", "--actions", "d")
+    weights = copy.folder / "model" / "tiny" / "world_model_2" / "model.keras"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    refused(copy.run("dream_play_tf.py", "--actions", "d"), "world_model_2", "dream_train_tf.py")
+
+
+def test_keys_files_and_displays_that_are_not(tiny, place):
+    refused(tiny.run("dream_play_tf.py", "--actions", "ddx"), "'x'", "w, a, d")
+    refused(tiny.run("dream_play_tf.py", "--actions", "d", "--out", "film.avi"), "film.avi", ".gif")
+    refused(tiny.run("dream_play_tf.py", "--actions", "d", "--out", "no/where.gif"), "no")
+    refused(tiny.run("dream_play_tf.py", SDL_VIDEODRIVER="x11", DISPLAY=""), "no display", "--actions")
+
+
+def test_full_disk_ends_in_one_line_and_leaves_no_broken_file(place):
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    done = subprocess.run(
+        [sys.executable, ROOT / "extract.py", "--config", "tiny.yaml"],
+        cwd=place.folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, preexec_fn=small_files,
+    )  # fmt: skip
+    refused(done, "room")
+    assert not list(place.folder.rglob("*.tmp"))
+    for episode in place.folder.rglob("*.npy"):
+        np.load(episode)
+    place.make("extract.py")

@@ -1,0 +1,94 @@
+"""The loop: a run that was killed and resumed ends where an uninterrupted one ends."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pytest
+
+from genie_tf.dynamics.maskgit import MaskGitDynamics
+from genie_tf.episodes.dataset import batches
+from genie_tf.latent_action.model import LatentActionModel
+from genie_tf.training import loop
+from genie_tf.training.loop import Schedule, latest_checkpoint, train
+
+
+@dataclass
+class Settings:
+    epochs: int = 4
+    steps_per_epoch: int = 3
+    learning_rate: float = 1e-3
+    batch_size: int = 4
+    seed: int = 7
+
+
+def tokens(rng, size):
+    return {"tokens": rng.integers(0, 16, (size, 3, 4)), "actions": rng.integers(0, 2, (size, 3))}
+
+
+def frames(rng, size):
+    return rng.integers(0, 256, (size, 3, 64, 64, 3)).astype(np.uint8)
+
+
+MODELS = {
+    "dynamics": (lambda: MaskGitDynamics(codes=16, tokens=4, actions=2, width=16, depth=1, heads=2, seed=3), tokens),
+    "latent_action": (lambda: LatentActionModel(codes=4, code_dim=4, width=8, seed=3), frames),
+}
+
+
+class Killed(Exception):
+    pass
+
+
+def run(name, folder, settings, kill_at=None, monkeypatch=None):
+    make, sample = MODELS[name]
+    keras.utils.set_random_seed(1)
+
+    def build():
+        model = make()
+        model.build()
+        return model
+
+    def stream(step):
+        for batch in batches(sample, settings.batch_size, settings.seed, step):
+            if kill_at is not None and step == kill_at:
+                raise Killed
+            yield batch
+            step += 1
+
+    validation = sample(np.random.default_rng(0), 4)
+    return train("test", build, stream, validation, folder, "model", settings, {"recording": "1"})
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_resumed_run_ends_where_an_uninterrupted_one_ends(name, tmp_path, monkeypatch):
+    whole = run(name, tmp_path / "whole", Settings())
+    with pytest.raises(Exception, match=""):
+        run(name, tmp_path / "parts", Settings(), kill_at=8)  # in the third epoch
+    assert latest_checkpoint(tmp_path / "parts", "model").name == "model_2"
+    resumed = run(name, tmp_path / "parts", Settings())
+    one, other = (keras.saving.load_model(checkpoint / loop.WEIGHTS) for checkpoint in (whole, resumed))
+    assert int(one.optimizer.iterations) == int(other.optimizer.iterations) == 12
+    for a, b in zip([*one.weights, *one.optimizer.variables], [*other.weights, *other.optimizer.variables]):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6, err_msg=a.path)
+
+
+def test_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
+    run("dynamics", tmp_path, Settings(epochs=1))
+    before = (tmp_path / "model_1" / loop.WEIGHTS).read_bytes()
+
+    def disk_full(self, path, **kwargs):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save", disk_full)
+    with pytest.raises(OSError):
+        run("dynamics", tmp_path, Settings(epochs=2))
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["model_1"]
+    assert (tmp_path / "model_1" / loop.WEIGHTS).read_bytes() == before
+
+
+def test_schedule_rises_stays_and_falls():
+    schedule = Schedule(peak=1.0, steps=1000, warmup=100, decay=0.4)
+    values = [float(schedule(step)) for step in (0, 49, 99, 300, 600, 800, 1000)]
+    np.testing.assert_allclose(values, [0.02, 0.5, 1.0, 1.0, 1.0, 0.5, 0.02], atol=1e-6)
