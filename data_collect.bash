@@ -11,7 +11,7 @@ pids=()
 stop() { trap - INT TERM; kill -INT "${pids[@]}" 2>/dev/null; wait; exit 130; }
 trap stop INT TERM
 for ((worker = 0; worker < workers; worker++)); do
-    "$python" extract.py --worker "$worker" --workers "$workers" "$@" &
+    "$python" "$(dirname "$0")/extract.py" --worker "$worker" --workers "$workers" "$@" &
     pids+=($!)
 done
 status=0

@@ -37,7 +37,7 @@ class RecordConfig:
     use_backgrounds: bool = False
     restrict_themes: bool = True
     actions: list[int] = field(default_factory=lambda: [1, 2, 3, 4, 5, 7, 8])
-    hold: int = 4
+    hold: int = 5
     train_frames: int = 48000
     validation_frames: int = 2048
     test_frames: int = 8192
@@ -92,8 +92,8 @@ class LatentActionConfig:
     codes: int = 8
     code_dim: int = 32
     width: int = 128
-    epochs: int = 20
-    steps_per_epoch: int = 100
+    epochs: int = 30
+    steps_per_epoch: int = 125
     batch_size: int = 64
     learning_rate: float = 1e-3
     seed: int = 1
@@ -110,7 +110,7 @@ class DynamicsConfig:
         heads: Attention heads.
         window: Frames that a token sees in one block, its own included.
         length: Frames of a training sequence.
-        corruption: Share of past tokens made wrong in training, at most.
+        corruption: Share of a sequence's past tokens made wrong in training, at most.
         epochs: Epochs to train.
         steps_per_epoch: Batches in an epoch.
         batch_size: Sequences in a batch.
@@ -119,15 +119,15 @@ class DynamicsConfig:
     """
 
     actions: Literal["latent", "true"] = "latent"
-    width: int = 192
+    width: int = 128
     depth: int = 4
     heads: int = 4
     window: int = 4
     length: int = 8
     corruption: float = 0.1
     epochs: int = 20
-    steps_per_epoch: int = 50
-    batch_size: int = 16
+    steps_per_epoch: int = 105
+    batch_size: int = 8
     learning_rate: float = 1e-3
     seed: int = 1
 
@@ -150,7 +150,7 @@ class PlayConfig:
     sampling_steps: int = 4
     temperature: float = 0.5
     scale: int = 8
-    frames_per_second: float = 15.0
+    frames_per_second: float = 10.0
     evaluation_windows: int = 256
     seed: int = 1
 

@@ -1,11 +1,10 @@
 """The three trainings, as scripts and notebooks call them: what each reads, builds, and leaves for the next."""
 
-import keras
 import numpy as np
 from keras import ops
 
 from genie_tf.config import IDM_MODEL, TOKENIZER, Config, world_model
-from genie_tf.dynamics.maskgit import MaskGitDynamics
+from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
 from genie_tf.episodes.codes import cached_codes, fingerprint
 from genie_tf.episodes.dataset import Episodes, batches
 from genie_tf.latent_action.keymap import LABELS, learn_keymap, save_keymap
@@ -43,7 +42,6 @@ def train_tokenizer(config: Config, live: bool = False):
     """
     settings = config.tokenizer
     episodes = recordings(config, "train", "validation")
-    frames = episodes["train"].frames
     use_fastest_policy()
 
     def build():
@@ -51,12 +49,13 @@ def train_tokenizer(config: Config, live: bool = False):
         model.build()
         return model
 
+    def sample(rng: np.random.Generator, size: int):
+        return episodes["train"].frames(rng.integers(0, len(episodes["train"]), size))
+
     checkpoint = train(
         "tokenizer",
         build,
-        lambda step: batches(
-            lambda rng, size: frames(rng.integers(0, len(episodes["train"]), size)), settings.batch_size, settings.seed, step
-        ),
+        lambda step: batches(sample, settings.batch_size, settings.seed, step),
         episodes["validation"].frames(spread(np.arange(len(episodes["validation"])), VALIDATION_SAMPLES)),
         config.model_folder,
         TOKENIZER,
@@ -113,12 +112,13 @@ def train_latent_action(config: Config, live: bool = False):
         model.build()
         return model
 
+    def sample(rng: np.random.Generator, size: int):
+        return triples("train", rng.choice(transitions["train"], size))
+
     checkpoint = train(
         "latent actions",
         build,
-        lambda step: batches(
-            lambda rng, size: triples("train", rng.choice(transitions["train"], size)), settings.batch_size, settings.seed, step
-        ),
+        lambda step: batches(sample, settings.batch_size, settings.seed, step),
         triples("validation", spread(transitions["validation"], VALIDATION_SAMPLES)),
         config.model_folder,
         IDM_MODEL,
@@ -189,25 +189,26 @@ def train_world_model(config: Config, live: bool = False):
             depth=settings.depth,
             heads=settings.heads,
             window=settings.window,
-            corruption=settings.corruption,
-            seed=settings.seed,
         )
         model.build()
         return model
 
     starts = {split: recording.windows(settings.length) for split, recording in episodes.items()}
 
-    def sequences(split: str, first: np.ndarray) -> dict[str, np.ndarray]:
+    def sequences(split: str, first: np.ndarray, rng: np.random.Generator, corruption: float) -> dict[str, np.ndarray]:
         rows = first[:, None] + np.arange(settings.length)
-        return {"tokens": tokens[split][rows].astype(np.int32), "actions": actions[split][rows].astype(np.int32)}
+        truth = tokens[split][rows].astype(np.int32)
+        masks = training_masks(rng, truth, tokenizer.codes, corruption)
+        return {"tokens": truth, "actions": actions[split][rows].astype(np.int32), **masks}
+
+    def sample(rng: np.random.Generator, size: int):
+        return sequences("train", rng.choice(starts["train"], size), rng, settings.corruption)
 
     return train(
         "dynamics",
         build,
-        lambda step: batches(
-            lambda rng, size: sequences("train", rng.choice(starts["train"], size)), settings.batch_size, settings.seed, step
-        ),
-        sequences("validation", spread(starts["validation"], VALIDATION_SAMPLES // 4)),
+        lambda step: batches(sample, settings.batch_size, settings.seed, step),
+        sequences("validation", spread(starts["validation"], VALIDATION_SAMPLES // 8), np.random.default_rng(0), 0.0),
         config.model_folder,
         world_model(guided),
         settings,

@@ -17,7 +17,6 @@ from genie_tf.training.backend import compiled
 from genie_tf.training.loop import load_checkpoint
 
 
-
 class World:
     """Reset with a prompt, then step with actions, each batched; time a step is constant however long the rollout.
 

@@ -1,5 +1,6 @@
 """Recording: the invariants of the episode, of the levels and of the seed; and files that are no episodes."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -116,10 +117,10 @@ def test_same_seed_same_episodes_whatever_the_workers_and_interruptions(tmp_path
 
 def test_other_settings_do_not_mix_into_a_recording(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = RecordConfig(train_frames=128, validation_frames=128, test_frames=128)
+    config = RecordConfig(hold=4, train_frames=128, validation_frames=128, test_frames=128)
     record(config, "one")
     with pytest.raises(UserError, match="hold 4 -> 5"):
-        record(RecordConfig(hold=5, train_frames=128, validation_frames=128, test_frames=128), "one")
+        record(dataclasses.replace(config, hold=5), "one")
 
 
 def test_bad_files_are_named_skipped_and_counted(tmp_path, capfd):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from genie_tf.dynamics.maskgit import MaskGitDynamics
+from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
 from genie_tf.dynamics.sampling import sample_tokens, sampling_noise, unmasking_schedule
 from genie_tf.latent_action.model import LatentActionModel
 from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
@@ -166,13 +166,22 @@ def test_action_matters_at_once(dynamics, t):
 def test_targets_are_read_before_masking(dynamics):
     """A model that knew the answer would have no loss: the targets are the true tokens, never the mask."""
     tokens, actions = sequence()
-    out = dynamics({"tokens": tokens, "actions": actions})
-    masked = ops.convert_to_numpy(out["masked"])
+    masks = training_masks(RNG, tokens, K, 0.0)
+    out = dynamics({"tokens": tokens, "actions": actions, **masks})
+    masked = masks["masked"][:, 1:]
     log_p = ops.convert_to_numpy(ops.log_softmax(out["logits"]))
     chosen = np.take_along_axis(log_p, tokens[:, 1:, :, None], axis=-1)[..., 0]
     assert out["logits"].shape == (B, T - 1, N, K)
-    assert 0.2 < masked.mean() < 0.95
     np.testing.assert_allclose(float(out["loss"]), -chosen[masked].mean(), rtol=1e-4)
+
+
+def test_training_masks_hide_many_and_corrupt_few():
+    tokens = RNG.integers(0, K, (64, T, N))
+    masks = training_masks(np.random.default_rng(1), tokens, K, 0.2)
+    assert 0.55 < masks["masked"].mean() < 0.72  # 2 / pi
+    assert 0.05 < (masks["past"] != tokens).mean() < 0.15
+    assert (training_masks(np.random.default_rng(1), tokens, K, 0.0)["past"] == tokens).all()
+    np.testing.assert_array_equal(masks["masked"], training_masks(np.random.default_rng(1), tokens, K, 0.2)["masked"])
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
@@ -232,7 +241,8 @@ def test_cached_sampling_gives_the_tokens_of_uncached_sampling(dynamics):
 
 def inputs_of(model):
     if isinstance(model, MaskGitDynamics):
-        return dict(zip(("tokens", "actions"), sequence(8)))
+        tokens, actions = sequence(8)
+        return {"tokens": tokens, "actions": actions, **training_masks(RNG, tokens, K, 0.1)}
     return video(8, 3) if isinstance(model, LatentActionModel) else video(8)
 
 

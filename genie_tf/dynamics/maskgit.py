@@ -5,14 +5,34 @@ as in training. As *masked* tokens it is what must be predicted, from the clean 
 Both carry the action that led to them as a first token.
 """
 
-import math
-
 import keras
+import numpy as np
 from keras import layers, ops
 
 from genie_tf.dynamics.sampling import sample_tokens
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.st_block import STBlock, distances
+
+
+def training_masks(rng: np.random.Generator, tokens_BTN: np.ndarray, codes: int, corruption: float) -> dict[str, np.ndarray]:
+    """What a training step hides, and what it gets wrong.
+
+    Args:
+        rng: Of this batch, so that a resumed training hides the same.
+        tokens_BTN: int (B, T, N).
+        codes: K.
+        corruption: Share of a sequence's past tokens replaced by random ones, at most: in play, the past is the model's own.
+
+    Returns:
+        A dict: `masked` bool (B, T, N), at a rate drawn for each frame by MaskGIT's cosine schedule; `past` int (B, T, N).
+    """
+    B, T, N = tokens_BTN.shape
+    rate = np.cos(np.pi / 2 * rng.random((B, T, 1)))
+    wrong = rng.random((B, T, N)) < corruption * rng.random((B, 1, 1))
+    return {
+        "masked": rng.random((B, T, N)) < rate,
+        "past": np.where(wrong, rng.integers(0, codes, (B, T, N)), tokens_BTN).astype(tokens_BTN.dtype),
+    }
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -27,17 +47,15 @@ class MaskGitDynamics(SelfSupervisedModel):
         depth: Number of blocks.
         heads: Attention heads; divides `width`.
         window: Frames that a token sees in one block, its own included.
-        corruption: Share of past tokens replaced by random ones, at most, in training: the model's own past will not be perfect.
-        seed: Seed of masks and corruption.
 
     Call arguments:
-        inputs: A dict: `tokens` int (B, T, N), and `actions` int (B, T), where action t led from frame t to frame t + 1
-            (the last is not read).
-        training: Whether to corrupt the past.
+        inputs: A dict: `tokens` int (B, T, N), the truth; `past` int (B, T, N), the truth as it is seen as a past, and `masked` bool
+            (B, T, N), what is hidden and to be predicted, both from `training_masks`; `actions` int (B, T), where action t led from frame
+            t to frame t + 1 (the last is not read).
 
     Returns:
-        A dict: `logits` float32 (B, T - 1, N, K) of frames 1 … T - 1, `masked` bool (B, T - 1, N), and the scalars `loss` (cross-entropy
-        in nats a masked token) and `accuracy`.
+        A dict: `logits` float32 (B, T - 1, N, K) of frames 1 … T - 1, and the scalars `loss` (cross-entropy in nats a masked token) and
+        `accuracy` (share of the masked tokens).
 
     Reference:
         Genie, section 2.1, "Dynamics model"; the action is prepended, not added (Jasmine).
@@ -45,18 +63,12 @@ class MaskGitDynamics(SelfSupervisedModel):
 
     reported = ("accuracy",)
 
-    def __init__(
-        self, codes, tokens, actions, width=192, depth=4, heads=4, window=4, corruption=0.1, seed=0, **kwargs
-    ):
+    def __init__(self, codes, tokens, actions, width=192, depth=4, heads=4, window=4, **kwargs):
         super().__init__(**kwargs)
-        self.config = dict(
-            codes=codes, tokens=tokens, actions=actions, width=width, depth=depth, heads=heads, window=window,
-            corruption=corruption, seed=seed,
-        )  # fmt: skip
+        self.config = dict(codes=codes, tokens=tokens, actions=actions, width=width, depth=depth, heads=heads, window=window)
         self.codes, self.tokens, self.actions, self.heads = codes, tokens, actions, heads
-        self.width, self.window, self.corruption = width, window, corruption
+        self.width, self.window = width, window
         self.mask_id, self.no_action = codes, actions
-        self.random = keras.random.SeedGenerator(seed)
         self.embed_token = layers.Embedding(codes + 1, width, name="embed_token")
         self.embed_action = layers.Embedding(actions + 1, width, name="embed_action")
         self.embed_place = layers.Embedding(tokens + 1, width, name="embed_place")
@@ -65,7 +77,8 @@ class MaskGitDynamics(SelfSupervisedModel):
         self.head = layers.Dense(codes, dtype="float32", name="head")
 
     def build(self, input_shape=None):
-        self.call({"tokens": ops.zeros((1, 2, self.tokens), "int32"), "actions": ops.zeros((1, 2), "int32")})
+        tokens = ops.zeros((1, 2, self.tokens), "int32")
+        self.forward(tokens, tokens, tokens[:, :, 0])
 
     def embed(self, tokens_BTN, actions_BT):
         """(B, T, 1 + N, D): the action that led to each frame, then the frame's tokens."""
@@ -96,22 +109,15 @@ class MaskGitDynamics(SelfSupervisedModel):
 
     def call(self, inputs, training=False):
         tokens_BTN = ops.cast(inputs["tokens"], "int32")
-        actions_BT = ops.cast(inputs["actions"], "int32")
-        B, (T, N) = ops.shape(tokens_BTN)[0], tokens_BTN.shape[1:]
-        ratio = ops.cos(math.pi / 2 * keras.random.uniform((B, T, 1), seed=self.random))
-        masked = keras.random.uniform((B, T, N), seed=self.random) < ratio
-        clean_BTN = tokens_BTN
-        if training:
-            rate = self.corruption * keras.random.uniform((B, 1, 1), seed=self.random)
-            wrong_BTN = keras.random.randint((B, T, N), 0, self.codes, seed=self.random)
-            clean_BTN = ops.where(keras.random.uniform((B, T, N), seed=self.random) < rate, wrong_BTN, tokens_BTN)
-        logits = self.forward(clean_BTN, ops.where(masked, self.mask_id, tokens_BTN), actions_BT)
-        targets, masked = tokens_BTN[:, 1:], masked[:, 1:]
+        masked_BTN = ops.cast(inputs["masked"], "bool")
+        guess_BTN = ops.where(masked_BTN, self.mask_id, tokens_BTN)
+        logits = self.forward(ops.cast(inputs["past"], "int32"), guess_BTN, ops.cast(inputs["actions"], "int32"))
+        targets, masked = tokens_BTN[:, 1:], masked_BTN[:, 1:]
         weight = ops.cast(masked, "float32")
         weight = weight / ops.maximum(ops.sum(weight), 1.0)
         loss = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
         right = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), targets), "float32")
-        return {"logits": logits, "masked": masked, "loss": ops.sum(loss * weight), "accuracy": ops.sum(right * weight)}
+        return {"logits": logits, "loss": ops.sum(loss * weight), "accuracy": ops.sum(right * weight)}
 
     # Play: the past is a cache -------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ Row t's action was taken *at* frame t and led to frame t + 1; `reward` is what i
 belongs to another episode. The last row's action ended the episode, or the recording.
 """
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -30,8 +31,10 @@ def write_whole(path: Path, write) -> None:
         with open(unfinished, "wb") as file:
             write(file)
         os.replace(unfinished, path)
-    except BaseException:
+    except BaseException as error:
         unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is None:  # NumPy's own word for a write that was cut short
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
 
 

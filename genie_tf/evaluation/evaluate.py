@@ -103,7 +103,9 @@ def tokenizer_figures(world: World, frames: np.ndarray):
         pictures.append(ops.convert_to_numpy(world.tokenizer.decode(ops.convert_to_tensor(tokens[-1]))))
     figures = {
         "tokenizer.psnr": mean_figure(psnr(np.stack(pictures), frames).mean(axis=1)),
-        "tokenizer.codes_used": bootstrap_figure(lambda some: len(np.unique(np.stack(some))), tokens, len(tokens) * frames.shape[1]),
+        "tokenizer.codes_used": bootstrap_figure(
+            lambda some: len(np.unique(np.stack(some))), tokens, len(tokens) * frames.shape[1]
+        ),
     }
     return figures, np.stack(pictures)
 

@@ -11,14 +11,15 @@ class VectorQuantizer(keras.layers.Layer):
     The codebook is the ratio of two moving averages, of the sum of the vectors that chose a code and of their
     number, so no gradient flows to it. A code chosen by fewer than `dead_below` of its even share is moved
     onto a vector of the batch, plus noise: an exact copy of a live code would share its vectors and die again.
-    All codes start next to dead, so the first batches lay out the codebook.
+    All codes start next to dead, so the first batches lay out the codebook. Which vectors it moves to is a function of the weights and the
+    batch: a resumed training takes the same.
 
     Args:
         codes: K, number of codes.
         code_dim: D, size of a code.
         decay: Weight of the past in the moving averages, 0 to 1.
         dead_below: Fraction of an even share of the vectors under which a code counts as dead.
-        seed: Seed of the start and of the revivals.
+        seed: Seed of the start and of the noise.
 
     Call arguments:
         inputs: Tensor (..., D), best with unit mean square.
@@ -37,13 +38,13 @@ class VectorQuantizer(keras.layers.Layer):
         kwargs.setdefault("dtype", "float32")  # sums of many vectors lose their last bits in bfloat16
         super().__init__(**kwargs)
         self.codes, self.code_dim, self.decay, self.dead_below, self.seed = codes, code_dim, decay, dead_below, seed
-        self.random = keras.random.SeedGenerator(seed)
 
     def build(self, input_shape):
         average = {"trainable": False, "aggregation": "mean"}
         few, normal = keras.initializers.Constant(1e-3), keras.initializers.RandomNormal(stddev=1e-3, seed=self.seed)
         self.code_count_K = self.add_weight(shape=(self.codes,), initializer=few, name="code_count", **average)
         self.code_sum_KD = self.add_weight(shape=(self.codes, self.code_dim), initializer=normal, name="code_sum", **average)
+        self.updates = self.add_weight(shape=(), initializer="zeros", dtype="int32", name="updates", trainable=False)
 
     @property
     def codebook_KD(self):
@@ -75,13 +76,14 @@ class VectorQuantizer(keras.layers.Layer):
         count_K = self.decay * self.code_count_K + (1 - self.decay) * ops.sum(chosen_MK, axis=0)
         sum_KD = self.decay * self.code_sum_KD + (1 - self.decay) * ops.matmul(ops.transpose(chosen_MK), x_MD)
         even_share = ops.mean(count_K)
-        picks_K = keras.random.randint((self.codes,), 0, ops.shape(x_MD)[0], seed=self.random)
-        noise_KD = keras.random.normal((self.codes, self.code_dim), stddev=0.1, seed=self.random)
+        picks_K = (ops.arange(self.codes, dtype="int32") * 7919 + self.updates * 104729) % ops.shape(x_MD)[0]
+        noise_KD = keras.random.normal((self.codes, self.code_dim), stddev=0.1, seed=self.seed)
         dead_K = count_K < self.dead_below * even_share
         trial = 3 * self.dead_below * even_share  # a revived code that nobody chooses is soon moved again
         revived_KD = (ops.take(x_MD, picks_K, axis=0) + noise_KD) * trial
         self.code_sum_KD.assign(ops.where(dead_K[:, None], revived_KD, sum_KD))
         self.code_count_K.assign(ops.where(dead_K, trial, count_K))
+        self.updates.assign((self.updates + 1) % 10000)  # keeps the product within 32 bits
 
     def compute_output_spec(self, inputs, training=False):
         scalar = keras.KerasTensor((), "float32")

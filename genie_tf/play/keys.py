@@ -23,7 +23,9 @@ def keys_of(text: str) -> list[str]:
             else:
                 held += letter
         else:
-            raise UserError(f"unknown key {letter!r} at place {place + 1} of {text!r}: use w, a, d, . for none, [wd] for both at once")
+            raise UserError(
+                f"unknown key {letter!r} at place {place + 1} of {text!r}: use w, a, d, . for none, [wd] for both at once"
+            )
     if held is not None or not keys:
         raise UserError(f"{text!r} holds no keys or an open bracket: use w, a, d, . for none, [wd] for both at once")
     return keys

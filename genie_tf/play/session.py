@@ -25,7 +25,11 @@ class Session:
         settings = config.play
         guided = config.dynamics.actions == "true"
         self.world = World.load(
-            config.model_folder, guided, sampling_steps=settings.sampling_steps, temperature=settings.temperature, seed=settings.seed
+            config.model_folder,
+            guided,
+            sampling_steps=settings.sampling_steps,
+            temperature=settings.temperature,
+            seed=settings.seed,
         )
         self.episodes = Episodes(config.record_folder("test"))
         self.prompts = self.episodes.windows(settings.prompt_frames)

@@ -5,11 +5,9 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
-import numpy as np
 from tqdm.auto import tqdm
 
 from genie_tf.errors import UserError
@@ -150,7 +148,7 @@ def train(
 
     Args:
         title: Shown before the progress bar.
-        build: Function of no arguments to a built, uncompiled model.
+        build: Function of no arguments to a built, uncompiled model; the global seed is set before it.
         batches_from: Function of the first step to an endless iterator of batches.
         validation: Arrays that fit in memory, as the model's `call` takes them.
         folder: `model/<world>`.
@@ -181,10 +179,10 @@ def train(
     if epoch:
         model, _ = load_checkpoint(folder, prefix, "")
     else:
+        keras.utils.set_random_seed(config.seed)
         model = build()
         schedule = Schedule(config.learning_rate, config.epochs * config.steps_per_epoch)
         model.compile(optimizer=keras.optimizers.AdamW(schedule, weight_decay=1e-4, beta_2=0.99, clipnorm=1.0))
-    keras.utils.set_random_seed(config.seed + epoch)
     model.fit(
         batches_from(epoch * config.steps_per_epoch),
         epochs=config.epochs,
