@@ -8,11 +8,15 @@ from genie_tf.cli import parse, quiet, run
 
 
 def main() -> None:
-    config, _ = parse(__doc__)
+    options = {"only_latent_action": {"action": "store_true", "help": "only print the latent actions' figures: needs no dynamics"}}
+    config, own = parse(__doc__, options)
     with quiet():
-        from genie_tf.evaluation.evaluate import evaluate
+        from genie_tf.evaluation.evaluate import evaluate, latent_action_figures, show
 
-    evaluate(config)
+    if own["only_latent_action"]:
+        show(latent_action_figures(config))
+    else:
+        evaluate(config)
 
 
 if __name__ == "__main__":

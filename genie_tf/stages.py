@@ -59,6 +59,7 @@ def train_tokenizer(config: Config, live: bool = False):
         episodes["validation"].frames(spread(np.arange(len(episodes["validation"])), VALIDATION_SAMPLES)),
         config.model_folder,
         TOKENIZER,
+        "tokenizer_training.py",
         settings,
         {"recording": episodes["train"].fingerprint},
         live,
@@ -122,6 +123,7 @@ def train_latent_action(config: Config, live: bool = False):
         triples("validation", spread(transitions["validation"], VALIDATION_SAMPLES)),
         config.model_folder,
         IDM_MODEL,
+        "idm_training.py",
         settings,
         {"recording": episodes["train"].fingerprint},
         live,
@@ -129,7 +131,7 @@ def train_latent_action(config: Config, live: bool = False):
     codes = {split: latent_actions_of(config, recording) for split, recording in episodes.items()}
     labelled = np.random.default_rng(settings.seed).choice(transitions["train"], LABELS)
     keymap = learn_keymap(codes["train"][labelled], episodes["train"].action[labelled], settings.codes)
-    save_keymap(config.model_folder, keymap, LABELS)
+    save_keymap(checkpoint, keymap, LABELS)
     print("keymap, from key to latent action: " + ", ".join(f"{key} {code}" for key, code in keymap.items()))
     return checkpoint
 
@@ -211,6 +213,7 @@ def train_world_model(config: Config, live: bool = False):
         sequences("validation", spread(starts["validation"], VALIDATION_SAMPLES // 8), np.random.default_rng(0), 0.0),
         config.model_folder,
         world_model(guided),
+        "dream_train_tf.py",
         settings,
         inputs,
         live,

@@ -1,5 +1,6 @@
 """A trained world: tokenizer, latent actions and dynamics, composed into something that is played like a game."""
 
+import json
 from pathlib import Path
 
 import keras
@@ -9,6 +10,7 @@ from keras import ops
 from genie_tf.config import IDM_MODEL, TOKENIZER, world_model
 from genie_tf.dynamics.maskgit import MaskGitDynamics
 from genie_tf.dynamics.sampling import sampling_noise
+from genie_tf.episodes.codes import fingerprint
 from genie_tf.errors import UserError
 from genie_tf.latent_action.keymap import TRUE_KEYMAP, load_keymap
 from genie_tf.latent_action.model import LatentActionModel
@@ -68,10 +70,17 @@ class World:
             UserError: a model is missing or was trained on another tokenizer.
         """
         folder = Path(folder)
-        tokenizer, _ = load_checkpoint(folder, TOKENIZER, "tokenizer_training.py")
-        latent_action = None if guided else load_checkpoint(folder, IDM_MODEL, "idm_training.py")[0]
-        dynamics, _ = load_checkpoint(folder, world_model(guided), "dream_train_tf.py")
-        keymap = TRUE_KEYMAP if guided else load_keymap(folder)
+        tokenizer, tokenizer_file = load_checkpoint(folder, TOKENIZER, "tokenizer_training.py")
+        inputs = {"tokenizer": tokenizer_file}
+        latent_action, keymap = None, TRUE_KEYMAP
+        if not guided:
+            latent_action, inputs["latent_action"] = load_checkpoint(folder, IDM_MODEL, "idm_training.py")
+            keymap = load_keymap(inputs["latent_action"].parent)
+        dynamics, file = load_checkpoint(folder, world_model(guided), "dream_train_tf.py")
+        trained_on = json.loads((file.parent / "training.json").read_text())["inputs"]
+        for name, model_file in inputs.items():
+            if trained_on[name] != fingerprint(model_file):
+                raise UserError(f"{file.parent} was trained on another {name} model: run `python dream_train_tf.py` again")
         return cls(tokenizer, latent_action, dynamics, keymap, **settings)
 
     def infer_actions(self, frames: np.ndarray) -> np.ndarray:

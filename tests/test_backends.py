@@ -39,8 +39,10 @@ def arrays(name):
     rng = np.random.default_rng(5)
     if name == "dynamics":
         return {
-            "clean": rng.integers(0, 16, (2, 4, 9)), "masked": rng.integers(0, 17, (2, 4, 9)), "actions": rng.integers(0, 3, (2, 4)),
-        }  # fmt: skip
+            "clean": rng.integers(0, 16, (2, 4, 9)),
+            "masked": rng.integers(0, 17, (2, 4, 9)),
+            "actions": rng.integers(0, 3, (2, 4)),
+        }
     return {"frames": rng.integers(0, 256, (2, 3, 64, 64, 3) if name == "latent_action" else (4, 64, 64, 3)).astype(np.uint8)}
 
 

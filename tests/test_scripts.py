@@ -17,9 +17,11 @@ SCRIPTS = [
     "extract.py", "tokenizer_training.py", "idm_training.py", "dream_train_tf.py", "dream_evaluate_tf.py", "dream_play_tf.py",
 ]  # fmt: skip
 FIGURES = {
-    "tokenizer.psnr", "tokenizer.codes_used", "latent_action.codes_used", "latent_action.nmi", "latent_action.probe_accuracy",
-    "latent_action.majority_accuracy", "dynamics.delta_psnr_genie", "dynamics.delta_psnr_last", "play.frames_per_second", "play.p95_ms",
+    "tokenizer.psnr", "tokenizer.codes_used",
+    "latent_action.codes_used", "latent_action.nmi", "latent_action.probe_accuracy", "latent_action.majority_accuracy",
     *(f"dynamics.psnr.{t}" for t in range(1, 11)), *(f"dynamics.psnr_copy.{t}" for t in range(1, 11)),
+    "dynamics.delta_psnr_genie", "dynamics.delta_psnr_last",
+    "play.frames_per_second", "play.p95_ms",
 }  # fmt: skip
 
 
@@ -47,7 +49,7 @@ def test_a_world_is_made(tiny):
         assert (model / f"{name}_2" / "model.keras").exists() and not (model / f"{name}_1").exists()
         assert len((model / f"{name}_history.csv").read_text().splitlines()) == 3
         assert (model / f"{name}_loss.png").stat().st_size > 1000
-    keymap = json.loads((model / "keymap.json").read_text())
+    keymap = json.loads((model / "IDM_Model_2" / "keymap.json").read_text())
     assert set(keymap["codes"]) == {"none", "a", "d", "w", "aw", "dw"} and keymap["labelled_transitions"] <= 200
     figures = json.loads((model / "evaluation.json").read_text())
     assert set(figures) == FIGURES
@@ -74,7 +76,9 @@ def test_changed_settings_or_inputs_train_anew_and_stale_tokens_are_not_used(cop
     tokens = copy.folder / "model" / "tiny" / "VQVAE_Model_2" / "tokens_train.npy"
     before = np.load(tokens)
     assert "training anew" in copy.make("tokenizer_training.py", "--tokenizer.seed", "5")
+    assert (tokens.parent.with_name("VQVAE_Model_2.old") / "model.keras").exists()
     assert (before != np.load(tokens)).any()
+    refused(copy.run("dream_play_tf.py", "--actions", "d"), "another tokenizer", "dream_train_tf.py")
     assert "training anew" in copy.make("dream_train_tf.py")
     episode = next((copy.folder / "record" / "tiny" / "train").glob("*.npy"))
     episode.unlink()

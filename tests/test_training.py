@@ -57,7 +57,7 @@ def run(name, folder, settings, kill_at=None):
             step += 1
 
     validation = sample(np.random.default_rng(0), 4)
-    return train("test", build, stream, validation, folder, "model", settings, {"recording": "1"})
+    return train("test", build, stream, validation, folder, "model", "test.py", settings, {"recording": "1"})
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

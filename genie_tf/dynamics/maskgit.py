@@ -49,13 +49,13 @@ class MaskGitDynamics(SelfSupervisedModel):
         window: Frames that a token sees in one block, its own included.
 
     Call arguments:
-        inputs: A dict: `tokens` int (B, T, N), the truth; `past` int (B, T, N), the truth as it is seen as a past, and `masked` bool
-            (B, T, N), what is hidden and to be predicted, both from `training_masks`; `actions` int (B, T), where action t led from frame
-            t to frame t + 1 (the last is not read).
+        inputs: A dict: `tokens` int (B, T, N), the truth; from `training_masks`, `past` int (B, T, N), the truth as it is seen as
+            a past, and `masked` bool (B, T, N), what is hidden and to be predicted; `actions` int (B, T), where action t led from
+            frame t to frame t + 1 (the last is not read).
 
     Returns:
-        A dict: `logits` float32 (B, T - 1, N, K) of frames 1 … T - 1, and the scalars `loss` (cross-entropy in nats a masked token) and
-        `accuracy` (share of the masked tokens).
+        A dict: `logits` float32 (B, T - 1, N, K) of frames 1 … T - 1, and the scalars `loss` (cross-entropy in nats a masked
+        token) and `accuracy` (share of the masked tokens).
 
     Reference:
         Genie, section 2.1, "Dynamics model"; the action is prepended, not added (Jasmine).

@@ -131,7 +131,7 @@ def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) 
                 raise UserError(
                     f"{folder} was recorded with other settings ({changed}): delete record/{world} or name another --world"
                 )
-    for split, shard, folder, _ in todo:
+    for _, shard, folder, _ in todo:
         for leftover in folder.glob(f"shard{shard:02d}*{UNFINISHED}"):
             leftover.unlink()
     threads = max(1, (os.cpu_count() or 1) // workers)

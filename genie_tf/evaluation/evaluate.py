@@ -103,15 +103,17 @@ def tokenizer_figures(world: World, frames: np.ndarray):
         pictures.append(ops.convert_to_numpy(world.tokenizer.decode(ops.convert_to_tensor(tokens[-1]))))
     figures = {
         "tokenizer.psnr": mean_figure(psnr(np.stack(pictures), frames).mean(axis=1)),
-        "tokenizer.codes_used": bootstrap_figure(
-            lambda some: len(np.unique(np.stack(some))), tokens, len(tokens) * frames.shape[1]
-        ),
+        "tokenizer.codes_used": bootstrap_figure(lambda some: len(np.unique(np.stack(some))), tokens, frames[..., 0, 0, 0].size),
     }
     return figures, np.stack(pictures)
 
 
-def latent_action_figures(config: Config, train: Episodes, test: Episodes) -> dict:
-    """How much of the true action the code holds: labels are read here, to measure, and nowhere in the training."""
+def latent_action_figures(config: Config) -> dict:
+    """How much of the true action the code holds: labels are read here, to measure, and nowhere in the training.
+
+    The probe is the commonest direction of each code in the training recording; the baseline, its commonest of all.
+    """
+    train, test = (Episodes(config.record_folder(split)) for split in ("train", "test"))
     count = config.latent_action.codes
     known, held_out = train.windows(2, before=1), test.windows(2, before=1)
     train_codes, test_codes = latent_actions_of(config, train)[known], latent_actions_of(config, test)[held_out]
@@ -165,6 +167,11 @@ def save_grid(path: Path, rows: list[np.ndarray], scale: int = 2, gap: int = 2) 
     Image.fromarray(np.concatenate(lines).repeat(scale, 0).repeat(scale, 1)).save(path)
 
 
+def show(figures: dict) -> None:
+    for name, value in figures.items():
+        print(f"{name:34} {value['value']:9.3f}   [{value['low']:.3f}, {value['high']:.3f}]   n {value['n']}")
+
+
 def evaluate(config: Config) -> dict:
     """Measure the world `model/<world>` and write `evaluation.json`, `strips.png` and `latent_actions.png` beside it.
 
@@ -187,7 +194,7 @@ def evaluate(config: Config) -> dict:
 
     figures, reconstruction = tokenizer_figures(world, frames)
     if not guided:
-        figures |= latent_action_figures(config, Episodes(config.record_folder("train")), test)
+        figures |= latent_action_figures(config)
     dream_figures, dream = dynamics_figures(world, frames, actions, P, settings.seed)
     figures |= dream_figures | play_figures(world, frames[:1, :P], actions[:1, : P - 1])
 
@@ -204,7 +211,6 @@ def evaluate(config: Config) -> dict:
 
     target = config.model_folder / f"{prefix}evaluation.json"
     write_json(target, figures)
-    for name, value in figures.items():
-        print(f"{name:34} {value['value']:9.3f}   [{value['low']:.3f}, {value['high']:.3f}]   n {value['n']}")
+    show(figures)
     print(f"wrote {target}, {prefix}strips.png and {prefix}actions.png beside it")
     return figures

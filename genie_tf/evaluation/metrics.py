@@ -43,7 +43,10 @@ def bootstrap_figure(statistic, groups: list, n: int, rounds: int = 200, seed: i
 
 
 def psnr(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio in dB of each frame of uint8 (..., H, W, C); equal frames count as an error of one level in one value."""
+    """Peak signal-to-noise ratio in dB of each frame of uint8 (..., H, W, C): (...).
+
+    Equal frames count as an error of one level in one value, so the figure stays finite.
+    """
     error = np.square(frames.astype(np.float64) - truth.astype(np.float64)).mean(axis=(-3, -2, -1))
     least = 1.0 / np.prod(truth.shape[-3:])
     return 10 * np.log10(255.0**2 / np.maximum(error, least))

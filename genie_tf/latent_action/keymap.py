@@ -35,17 +35,18 @@ def learn_keymap(codes: np.ndarray, actions: np.ndarray, latent_actions: int) ->
     return {key: int(score[row].argmax()) for row, key in enumerate(KEYS)}
 
 
-def save_keymap(folder: Path, keymap: dict[str, int], labels: int) -> None:
-    write_json(folder / FILE, {"codes": keymap, "labelled_transitions": labels})
+def save_keymap(checkpoint: Path, keymap: dict[str, int], labels: int) -> None:
+    """Keep a keymap with the latent action model in whose codes it speaks."""
+    write_json(checkpoint / FILE, {"codes": keymap, "labelled_transitions": labels})
 
 
-def load_keymap(folder: Path) -> dict[str, int]:
+def load_keymap(checkpoint: Path) -> dict[str, int]:
     """From keys to codes.
 
     Raises:
-        UserError: the world has none.
+        UserError: the latent action model has none.
     """
     try:
-        return json.loads((folder / FILE).read_text())["codes"]
+        return json.loads((checkpoint / FILE).read_text())["codes"]
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"no keymap in {folder}: run `python idm_training.py --world {folder.name}`") from error
+        raise UserError(f"no keymap in {checkpoint}: run `python idm_training.py --world {checkpoint.parent.name}`") from error

@@ -64,8 +64,8 @@ class LatentActionModel(SelfSupervisedModel):
         training: Whether to update the codebook.
 
     Returns:
-        A dict: `prediction` of frame t + 1, float (B, 32, 32, 3) in about -0.5 … 0.5, from frames t - 1, t and the code alone; `codes`
-        int32 (B,); and the scalars `loss`, `psnr` in dB over the batch, `perplexity`.
+        A dict: `prediction` of frame t + 1, float (B, 32, 32, 3) in about -0.5 … 0.5, from frames t - 1, t and the code alone;
+        `codes` int32 (B,); and the scalars `loss`, `psnr` in dB over the batch, `perplexity`.
 
     Reference:
         Genie, section 2.1, "Latent Action Model"; transformation of pixels: Finn et al. 2016, arXiv 1605.07157, section 3.

@@ -11,8 +11,8 @@ class VectorQuantizer(keras.layers.Layer):
     The codebook is the ratio of two moving averages, of the sum of the vectors that chose a code and of their
     number, so no gradient flows to it. A code chosen by fewer than `dead_below` of its even share is moved
     onto a vector of the batch, plus noise: an exact copy of a live code would share its vectors and die again.
-    All codes start next to dead, so the first batches lay out the codebook. Which vectors it moves to is a function of the weights and the
-    batch: a resumed training takes the same.
+    All codes start next to dead, so the first batches lay out the codebook. Which vectors it moves to is a function of the
+    weights and the batch: a resumed training takes the same.
 
     Args:
         codes: K, number of codes.

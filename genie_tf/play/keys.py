@@ -3,6 +3,8 @@
 from genie_tf.errors import UserError
 from genie_tf.latent_action.keymap import KEYS
 
+USE = "use w, a, d, . for none, [wd] for both at once"
+
 
 def keys_of(text: str) -> list[str]:
     """The key of each step: "d.w" -> ["d", "none", "w"]; several at once in brackets, "[wd]" -> ["dw"].
@@ -27,7 +29,7 @@ def keys_of(text: str) -> list[str]:
                 f"unknown key {letter!r} at place {place + 1} of {text!r}: use w, a, d, . for none, [wd] for both at once"
             )
     if held is not None or not keys:
-        raise UserError(f"{text!r} holds no keys or an open bracket: use w, a, d, . for none, [wd] for both at once")
+        raise UserError(f"{text!r} holds no keys or an open bracket: {USE}")
     return keys
 
 

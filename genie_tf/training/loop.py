@@ -138,13 +138,15 @@ def train(
     validation,
     folder: Path,
     prefix: str,
+    made_by: str,
     config,
     inputs: dict[str, str],
     live: bool = False,
 ) -> Path:
     """Train a model, or go on with one that was stopped.
 
-    A run goes on from the last checkpoint if that was made with the same settings and inputs; a longer training (`epochs`) goes on too.
+    A run goes on from the last checkpoint if that was made with the same settings and inputs, and is unfinished or made longer
+    (`epochs`). A finished model that other settings or inputs replace is kept aside, as `<prefix>_<epoch>.old`.
 
     Args:
         title: Shown before the progress bar.
@@ -153,6 +155,7 @@ def train(
         validation: Arrays that fit in memory, as the model's `call` takes them.
         folder: `model/<world>`.
         prefix: First part of the checkpoint folders' names.
+        made_by: The script that calls, for errors.
         config: Section of the configuration, with `epochs`, `steps_per_epoch`, `learning_rate`, `batch_size`.
         inputs: Fingerprints of what the training reads; other inputs make a checkpoint stale.
         live: Whether to draw the loss in a notebook while it falls.
@@ -163,25 +166,30 @@ def train(
     settings = {name: value for name, value in vars(config).items() if name != "epochs"}
     facts = {"settings": settings, "inputs": inputs}
     shutil.rmtree(folder / f"unfinished_{prefix}", ignore_errors=True)
-    epoch, history, model = 0, [], None
+    epoch, history = 0, []
     checkpoint = latest_checkpoint(folder, prefix)
     if checkpoint is not None:
         known = json.loads((checkpoint / "training.json").read_text())
         if {name: known[name] for name in facts} == json.loads(json.dumps(facts)):
             epoch, history = int(checkpoint.name.rsplit("_", 1)[1]), known["history"]
         else:
-            print(f"{checkpoint} was trained with other settings or on other data: training anew")
-            for old in folder.glob(f"{prefix}_[0-9]*"):
+            for old in folder.glob(f"{prefix}_*.old"):
+                shutil.rmtree(old)
+            aside = checkpoint.with_name(checkpoint.name + ".old")
+            os.replace(checkpoint, aside)
+            print(f"{checkpoint} was trained with other settings or on other data: kept as {aside.name}, training anew")
+            for old in folder.glob(f"{prefix}_*[0-9]"):
                 shutil.rmtree(old)
     if epoch >= config.epochs:
         print(f"{title}: done already, {checkpoint}")
         return checkpoint
+    schedule = Schedule(config.learning_rate, config.epochs * config.steps_per_epoch)
     if epoch:
-        model, _ = load_checkpoint(folder, prefix, "")
+        model, _ = load_checkpoint(folder, prefix, made_by)
+        model.optimizer.learning_rate = schedule  # of a training that may have been made longer
     else:
         keras.utils.set_random_seed(config.seed)
         model = build()
-        schedule = Schedule(config.learning_rate, config.epochs * config.steps_per_epoch)
         model.compile(optimizer=keras.optimizers.AdamW(schedule, weight_decay=1e-4, beta_2=0.99, clipnorm=1.0))
     model.fit(
         batches_from(epoch * config.steps_per_epoch),
