@@ -85,6 +85,8 @@ class World:
 
     def infer_actions(self, frames: np.ndarray) -> np.ndarray:
         """Latent actions int32 (B, P - 1) between the frames uint8 (B, P, 64, 64, 3)."""
+        if self._infer is None:
+            raise UserError("a guided world infers no actions: pass those of its prompt, or a prompt of one frame")
         batch, length = frames.shape[:2]
         previous = np.maximum(np.arange(length - 1) - 1, 0)
         triples = np.stack([frames[:, previous], frames[:, :-1], frames[:, 1:]], axis=2)
@@ -106,8 +108,6 @@ class World:
         """
         batch, length = prompt.shape[:2]
         if actions is None and length > 1:
-            if self.latent_action is None:
-                raise UserError("a guided world needs the actions of its prompt: pass actions, or a prompt of one frame")
             actions = self.infer_actions(prompt)
         led_by = np.full((batch, length), self.dynamics.no_action, np.int32)
         if length > 1:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from genie_tf.config import Config
 from genie_tf.episodes.dataset import Episodes
-from genie_tf.episodes.format import write_json
+from genie_tf.episodes.format import write_json, write_whole
 from genie_tf.errors import UserError
 from genie_tf.evaluation.metrics import (
     DIRECTIONS,
@@ -151,7 +151,7 @@ def play_figures(world: World, prompt: np.ndarray, prompt_actions: np.ndarray) -
     }
 
 
-def save_grid(path: Path, rows: list[np.ndarray], scale: int = 2, gap: int = 2) -> None:
+def save_grid(path: Path, rows: list[np.ndarray | None], scale: int = 2, gap: int = 2) -> None:
     """Write rows of frames, each uint8 (T, 64, 64, 3), as one PNG; None leaves a wider gap."""
     blank = np.full((6, 1, 3), 255, np.uint8)
     width = max(len(row) for row in rows if row is not None) * (64 + gap)
@@ -164,7 +164,8 @@ def save_grid(path: Path, rows: list[np.ndarray], scale: int = 2, gap: int = 2) 
         for t, frame in enumerate(row):
             line[:64, t * (64 + gap) : t * (64 + gap) + 64] = frame
         lines.append(line)
-    Image.fromarray(np.concatenate(lines).repeat(scale, 0).repeat(scale, 1)).save(path)
+    picture = Image.fromarray(np.concatenate(lines).repeat(scale, 0).repeat(scale, 1))
+    write_whole(path, lambda file: picture.save(file, format="png"))
 
 
 def show(figures: dict) -> None:

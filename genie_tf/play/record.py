@@ -1,11 +1,13 @@
 """Write a dream as a picture that moves: .gif, .mp4, or a folder of .png."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from PIL import Image
 
+from genie_tf.episodes.format import write_whole
 from genie_tf.errors import UserError
 
 
@@ -27,19 +29,25 @@ def check_target(path: Path) -> None:
 
 
 def write_film(path: Path, frames: np.ndarray, frames_per_second: float) -> None:
-    """Write uint8 (T, H, W, 3)."""
-    if path.suffix == ".gif":
-        images = [Image.fromarray(frame) for frame in frames]
-        images[0].save(path, save_all=True, append_images=images[1:], duration=1000 / frames_per_second, loop=0)
-    elif path.suffix == ".mp4":
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream("libx264", rate=round(frames_per_second))
-            stream.height, stream.width = frames.shape[1:3]
-            stream.pix_fmt, stream.options = "yuv444p", {"crf": "12"}
-            for frame in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-            container.mux(stream.encode())
-    else:
+    """Write uint8 (T, H, W, 3) as `check_target` allows; a film appears under its name once it is whole."""
+    if path.suffix == "":
         path.mkdir(parents=True, exist_ok=True)
         for t, frame in enumerate(frames):
             Image.fromarray(frame).save(path / f"{t:04d}.png")
+    else:
+        write_whole(path, lambda file: (_gif if path.suffix == ".gif" else _mp4)(file, frames, frames_per_second))
+
+
+def _gif(file, frames: np.ndarray, frames_per_second: float) -> None:
+    images = [Image.fromarray(frame) for frame in frames]
+    images[0].save(file, format="gif", save_all=True, append_images=images[1:], duration=1000 / frames_per_second, loop=0)
+
+
+def _mp4(file, frames: np.ndarray, frames_per_second: float) -> None:
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(frames_per_second).limit_denominator(1000))
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt, stream.options = "yuv444p", {"crf": "12"}
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())

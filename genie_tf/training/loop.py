@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 from tqdm.auto import tqdm
 
+from genie_tf.episodes.format import write_whole
 from genie_tf.errors import UserError
 from genie_tf.training.plot import plot_history
 
@@ -63,6 +64,7 @@ def save_checkpoint(model: keras.Model, folder: Path, prefix: str, epoch: int, f
     os.replace(unfinished, target)
 
 
+@keras.saving.register_keras_serializable("genie_tf")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up, constant, then linear decay over the last part.
 
@@ -86,16 +88,13 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup, "decay": self.decay}
 
 
-keras.saving.register_keras_serializable("genie_tf")(Schedule)
-
-
 class _Keeper(keras.callbacks.Callback):
     """After each epoch: history.csv, loss plot, checkpoint. The checkpoint of the epoch before goes unless its turn is to stay."""
 
-    def __init__(self, folder, prefix, facts, history, epochs, live):
+    def __init__(self, folder, prefix, facts, history, live):
         super().__init__()
         self.folder, self.prefix, self.facts, self.history = folder, prefix, facts, history
-        self.epochs, self.live, self.display = epochs, live, None
+        self.live, self.display = live, None
 
     def on_epoch_end(self, epoch, logs=None):
         self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in (logs or {}).items()})
@@ -111,7 +110,6 @@ class _Progress(keras.callbacks.Callback):
 
     def __init__(self, title, steps_per_epoch, initial_epoch, epochs):
         super().__init__()
-        self.steps = steps_per_epoch
         total = epochs * steps_per_epoch
         self.bar = tqdm(total=total, initial=initial_epoch * steps_per_epoch, desc=title, unit=" steps", mininterval=1.0)
 
@@ -128,7 +126,7 @@ class _Progress(keras.callbacks.Callback):
 def write_history(path: Path, history: list[dict]) -> None:
     names = list(history[-1])
     rows = [",".join(names)] + [",".join(str(epoch.get(name, "")) for name in names) for epoch in history]
-    path.write_text("\n".join(rows) + "\n")
+    write_whole(path, lambda file: file.write("\n".join([*rows, ""]).encode()))
 
 
 def train(
@@ -180,7 +178,7 @@ def train(
             print(f"{checkpoint} was trained with other settings or on other data: kept as {aside.name}, training anew")
             for old in folder.glob(f"{prefix}_*[0-9]"):
                 shutil.rmtree(old)
-    if epoch >= config.epochs:
+    if checkpoint is not None and epoch >= config.epochs:
         print(f"{title}: done already, {checkpoint}")
         return checkpoint
     schedule = Schedule(config.learning_rate, config.epochs * config.steps_per_epoch)
@@ -201,7 +199,7 @@ def train(
         verbose=0,
         callbacks=[
             _Progress(title, config.steps_per_epoch, epoch, config.epochs),
-            _Keeper(folder, prefix, facts, history, config.epochs, live),
+            _Keeper(folder, prefix, facts, history, live),
         ],
     )
     return folder / f"{prefix}_{config.epochs}"

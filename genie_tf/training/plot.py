@@ -4,6 +4,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from genie_tf.episodes.format import write_whole
+
 
 def plot_history(history: list[dict], path: Path, live: bool = False, display=None):
     """Draw training and validation curves, one panel a quantity.
@@ -26,7 +28,7 @@ def plot_history(history: list[dict], path: Path, live: bool = False, display=No
                 axes.plot(*zip(*points), marker="." if len(points) < 20 else None, label=label)
         axes.set(xlabel="epoch", title=name)
         axes.legend()
-    figure.savefig(path)
+    write_whole(path, lambda file: figure.savefig(file, format="png"))
     if not live:
         return None
     from IPython.display import display as show  # only a notebook has it
