@@ -8,7 +8,7 @@ if ((workers < 1)); then echo "error: $workers workers can't record: give 1 or m
 python=${PYTHON:-python}
 
 pids=()
-stop() { trap - INT TERM; kill -INT "${pids[@]}" 2>/dev/null; wait; exit 130; }
+stop() { trap - INT TERM; kill -TERM "${pids[@]}" 2>/dev/null; wait; exit 130; }
 trap stop INT TERM
 for ((worker = 0; worker < workers; worker++)); do
     "$python" "$(dirname "$0")/extract.py" --worker "$worker" --workers "$workers" "$@" &
@@ -16,6 +16,6 @@ for ((worker = 0; worker < workers; worker++)); do
 done
 status=0
 for pid in "${pids[@]}"; do
-    wait "$pid" || { code=$?; ((status == 0)) && { status=$code; kill -INT "${pids[@]}" 2>/dev/null; }; }
+    wait "$pid" || { code=$?; ((status == 0)) && { status=$code; kill -TERM "${pids[@]}" 2>/dev/null; }; }
 done
 exit "$status"
