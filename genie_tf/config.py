@@ -18,7 +18,7 @@ class RecordConfig:
 
     Args:
         game: Procgen game.
-        distribution_mode: Procgen's difficulty: easy or hard.
+        distribution_mode: Procgen's difficulty; not every game has every one.
         use_backgrounds: Whether pictures hang behind the level.
         restrict_themes: Whether all levels share one theme of blocks.
         actions: Procgen actions that the random agent draws from, each as likely.
@@ -33,7 +33,7 @@ class RecordConfig:
     """
 
     game: str = "coinrun"
-    distribution_mode: str = "easy"
+    distribution_mode: Literal["easy", "hard", "extreme", "memory", "exploration"] = "easy"
     use_backgrounds: bool = False
     restrict_themes: bool = True
     actions: list[int] = field(default_factory=lambda: [1, 2, 3, 4, 5, 7, 8])

@@ -184,6 +184,8 @@ def test_unknown_key_and_wrong_type(place):
     refused(place.run("extract.py", "--record.hlod", "3"), "hlod")
     refused(place.run("tokenizer_training.py", "--tokenizer.epochs", "many"), "epochs", "many")
     refused(place.run("extract.py", config="nowhere.yaml"), "nowhere.yaml")
+    refused(place.run("extract.py", "--record.game", "chess"), "chess", "coinrun")
+    refused(place.run("extract.py", "--record.train_levels", "0"), "train_levels", "8 or more")
     (place.folder / "bad.yaml").write_text("world: x\ntokenizer: {codse: 3}\n")
     refused(place.run("extract.py", config="bad.yaml"), "codse")
     (place.folder / "worse.yaml").write_text("world: [1\n")

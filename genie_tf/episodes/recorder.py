@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from procgen import ProcgenGym3Env
+from procgen.env import ENV_NAMES
 from tqdm import tqdm
 
 from genie_tf.config import RecordConfig
@@ -64,30 +65,29 @@ def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, thr
     frames_each = -(-getattr(config, f"{split}_frames") // (SHARDS * ENVIRONMENTS))
     stats = {"episodes": 0, "frames": 0, "reward": 0.0}
 
-    rows = np.zeros((ENVIRONMENTS, frames_each), EPISODE_DTYPE)
-    recorded = np.zeros(ENVIRONMENTS, int)  # rows of this environment so far, all episodes together
-    begun = np.zeros(ENVIRONMENTS, int)  # the row at which its running episode began
+    running: list[list] = [[] for _ in range(ENVIRONMENTS)]  # rows of each environment's episode so far
+    recorded = np.zeros(ENVIRONMENTS, int)  # frames of each environment, all episodes together
     episode = np.full(ENVIRONMENTS, -1)
     action = np.zeros(ENVIRONMENTS, np.int32)
     level = np.zeros(ENVIRONMENTS, np.int32)
     left = np.zeros(ENVIRONMENTS, int)  # game steps for which the action is still held
+    acted = left > 0  # whether the last game step belongs to a recorded action
 
     def finish(i: int) -> None:
-        rows_of_episode = rows[i, begun[i] : recorded[i]]
-        if len(rows_of_episode):
-            save_array(folder / f"shard{shard:02d}_env{i:02d}_{episode[i]:04d}.npy", rows_of_episode)
+        if running[i]:
+            rows = np.array([tuple(row) for row in running[i]], EPISODE_DTYPE)
+            save_array(folder / f"shard{shard:02d}_env{i:02d}_{episode[i]:04d}.npy", rows)
             stats["episodes"] += 1
-            stats["frames"] += len(rows_of_episode)
-            stats["reward"] += float(rows_of_episode["reward"].sum())
-        begun[i] = recorded[i]
+            stats["frames"] += len(rows)
+            stats["reward"] += float(rows["reward"].sum())
+        running[i] = []
         episode[i] += 1
 
-    acted = left > 0  # whether the last game step belongs to a recorded action
     while (recorded < frames_each).any() or acted.any():
         reward, observation, first = env.observe()
         for i in np.flatnonzero(acted):
-            rows[i, recorded[i] - 1]["reward"] += reward[i]
-        if first.any():
+            running[i][-1][2] += reward[i]
+        if first.any():  # before anything is kept: these frames begin other episodes
             info = env.get_info()
             for i in np.flatnonzero(first):
                 finish(i)
@@ -95,8 +95,7 @@ def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, thr
                 level[i] = info[i]["level_seed"]
         for i in np.flatnonzero((left == 0) & (recorded < frames_each)):
             action[i] = rng.choice(config.actions)
-            starts = begun[i] == recorded[i]
-            rows[i, recorded[i]] = (observation["rgb"][i], action[i], 0.0, starts, level[i])
+            running[i].append([observation["rgb"][i].copy(), action[i], 0.0, not running[i], level[i]])
             recorded[i] += 1
             left[i] = config.hold
             progress.update()
@@ -109,14 +108,33 @@ def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, thr
     return stats
 
 
+def check(config: RecordConfig, worker: int, workers: int) -> None:
+    """Refuse what Procgen would misread: without levels of its own, for one, a shard would draw from all there are."""
+    problems = {
+        f"record.game {config.game}: choose one of {', '.join(ENV_NAMES)}": config.game not in ENV_NAMES,
+        f"record.hold {config.hold}: hold an action for 1 step or more": config.hold < 1,
+        f"record.actions {config.actions}: name actions from 0 to 14": not config.actions
+        or not set(config.actions) <= set(range(15)),
+        f"worker {worker} of {workers}: count workers from 0": not 0 <= worker < workers,
+    }
+    for split in SPLITS:
+        for what, least in (("levels", SHARDS), ("frames", 1)):
+            value = getattr(config, f"{split}_{what}")
+            problems[f"record.{split}_{what} {value}: give {least} or more"] = value < least
+    for problem, found in problems.items():
+        if found:
+            raise UserError(problem)
+
+
 def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) -> None:
     """Record this worker's shards of every split into `record/<world>/{train,validation,test}/`.
 
     Shards that are already there are left alone. Interrupted, it loses the shard it was at and nothing else.
 
     Raises:
-        UserError: the folder holds a recording made with other settings.
+        UserError: a setting that can't be, or the folder holds a recording made with other settings.
     """
+    check(config, worker, workers)
     wanted = json.loads(json.dumps(dataclasses.asdict(config)))
     todo = []
     for split in SPLITS:
