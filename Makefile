@@ -37,7 +37,7 @@ demo: setup ## record, train, evaluate: a world to play, in about half an hour o
 	@echo "5/6 evaluation: how sharp, how obedient, on levels never seen"
 	@$(RUN) dream_evaluate_tf.py --config $(CONFIG)
 	@echo "6/6 a dream: a film of one, under given keys"
-	@$(RUN) dream_play_tf.py --config $(CONFIG) --actions "ddddd[wd]ddd[wd]ddaaaa[wa]aa" --out model/$(WORLD)/dream.gif
+	@$(RUN) dream_play_tf.py --config $(CONFIG) --actions "ddddd[wd]ddd[wd]ddaaaa[wa]aa" --play.scale 4 --out model/$(WORLD)/dream.gif
 	@echo; echo "done. Figures, pictures and the film lie in model/$(WORLD). Now play it: make play"
 
 play: setup ## open the window on the trained world: w a d, r, q

@@ -43,6 +43,12 @@ def copy(tiny, tmp_path):
     return place
 
 
+def checkpoints(place):
+    """Epochs of the dynamics' checkpoints."""
+    names = [path.name for path in (place.folder / "model" / "tiny").glob("world_model_*[0-9]")]
+    return {int(name.split("_")[-1]) for name in names}
+
+
 def test_a_world_is_made(tiny):
     model = tiny.folder / "model" / "tiny"
     for name in ("VQVAE_Model", "IDM_Model", "world_model"):
@@ -68,8 +74,7 @@ def test_done_work_is_not_done_again(tiny):
 
 def test_checkpoints_stay_every_ten_epochs_and_the_last(copy):
     copy.make("dream_train_tf.py", "--dynamics.epochs", "12", "--dynamics.steps_per_epoch", "1")
-    names = {path.name for path in (copy.folder / "model" / "tiny").glob("world_model_*") if path.is_dir()}
-    assert names == {"world_model_10", "world_model_12"}
+    assert checkpoints(copy) == {10, 12}
 
 
 def test_changed_settings_or_inputs_train_anew_and_stale_tokens_are_not_used(copy):
@@ -144,11 +149,11 @@ def test_stopped_training_goes_on_from_the_last_finished_epoch(copy, how):
     model = copy.folder / "model" / "tiny"
     options = ["--dynamics.epochs", "300", "--dynamics.seed", "9"]
     process = start(copy, sys.executable, str(ROOT / "dream_train_tf.py"), "--config", "tiny.yaml", *options)
-    wait_for(lambda: any(path.name != "world_model_2" for path in model.glob("world_model_[0-9]*")))
+    wait_for(lambda: (model / "world_model_2.old").exists() and checkpoints(copy))
     os.killpg(process.pid, how)
     assert process.wait(60) == (130 if how == signal.SIGINT else -signal.SIGKILL)
     assert "Traceback" not in process.stderr.read()
-    reached = max(int(path.name.split("_")[-1]) for path in model.glob("world_model_[0-9]*"))
+    reached = max(checkpoints(copy))
     assert 0 < reached < 300
     options[1] = str(reached + 1)
     copy.make("dream_train_tf.py", *options)
@@ -218,17 +223,32 @@ def test_keys_files_and_displays_that_are_not(tiny, place):
     refused(tiny.run("dream_play_tf.py", SDL_VIDEODRIVER="x11", DISPLAY=""), "no display", "--actions")
 
 
-def test_full_disk_ends_in_one_line_and_leaves_no_broken_file(place):
+def run_on_full_disk(place, script, *options):
+    """No file may grow beyond 100 kB: writing more fails as it does on a full disk."""
+
     def small_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    done = subprocess.run(
-        [sys.executable, ROOT / "extract.py", "--config", "tiny.yaml"],
+    return subprocess.run(
+        [sys.executable, ROOT / script, "--config", "tiny.yaml", *options],
         cwd=place.folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, preexec_fn=small_files,
     )  # fmt: skip
-    refused(done, "room")
+
+
+def test_full_disk_stops_a_recording_in_one_line_and_leaves_no_broken_file(place):
+    refused(run_on_full_disk(place, "extract.py"), "room")
     assert not list(place.folder.rglob("*.tmp"))
     for episode in place.folder.rglob("*.npy"):
         np.load(episode)
     place.make("extract.py")
+
+
+def test_full_disk_stops_a_training_in_one_line_and_loses_nothing(copy):
+    model = copy.folder / "model" / "tiny"
+    before = (model / "world_model_2" / "model.keras").read_bytes()
+    refused(run_on_full_disk(copy, "dream_train_tf.py", "--dynamics.epochs", "3"), "room")
+    assert (model / "world_model_2" / "model.keras").read_bytes() == before
+    assert not list(model.glob("unfinished*")) and not (model / "world_model_3").exists()
+    copy.make("dream_train_tf.py", "--dynamics.epochs", "3")
+    assert (model / "world_model_3").exists()

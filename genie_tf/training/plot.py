@@ -31,9 +31,11 @@ def plot_history(history: list[dict], path: Path, live: bool = False, display=No
     write_whole(path, lambda file: figure.savefig(file, format="png"))
     if not live:
         return None
-    from IPython.display import display as show  # only a notebook has it
+    from IPython.display import Image  # only a notebook has it
+    from IPython.display import display as show
 
+    picture = Image(filename=str(path))
     if display is None:
-        return show(figure, display_id=True)
-    display.update(figure)
+        return show(picture, display_id=True)
+    display.update(picture)
     return display
