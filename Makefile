@@ -17,7 +17,7 @@ setup: .venv/installed ## make .venv and install the pinned requirements, once
 
 .venv/installed: requirements.txt
 	@base=$$($(FIND_PYTHON)); [ -n "$$base" ] || { echo "error: no Python 3.11 or 3.12 found: install one, or put it on the PATH" >&2; exit 2; }; \
-	echo "set up: .venv with $$base"; [ -x $(RUN) ] || $$base -m venv .venv
+	echo "set up: .venv with $$base"; $$base -m venv .venv
 	@$(RUN) -m pip install --disable-pip-version-check --progress-bar on -q -r requirements.txt
 	@touch $@
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import sys
 import tempfile
@@ -65,6 +66,7 @@ def run(main: Callable[[], None]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every new batch size
     try:
         main()
     except KeyboardInterrupt:
