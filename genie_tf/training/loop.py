@@ -119,9 +119,6 @@ class _Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.bar.set_postfix({name: f"{value:.4g}" for name, value in (logs or {}).items()}, refresh=False)
 
-    def on_train_end(self, logs=None):
-        self.bar.close()
-
 
 def write_history(path: Path, history: list[dict]) -> None:
     names = list(history[-1])
@@ -189,17 +186,18 @@ def train(
         keras.utils.set_random_seed(config.seed)
         model = build()
         model.compile(optimizer=keras.optimizers.AdamW(schedule, weight_decay=1e-4, beta_2=0.99, clipnorm=1.0))
-    model.fit(
-        batches_from(epoch * config.steps_per_epoch),
-        epochs=config.epochs,
-        initial_epoch=epoch,
-        steps_per_epoch=config.steps_per_epoch,
-        validation_data=(validation,),
-        validation_batch_size=config.batch_size,
-        verbose=0,
-        callbacks=[
-            _Progress(title, config.steps_per_epoch, epoch, config.epochs),
-            _Keeper(folder, prefix, facts, history, live),
-        ],
-    )
+    progress = _Progress(title, config.steps_per_epoch, epoch, config.epochs)
+    try:
+        model.fit(
+            batches_from(epoch * config.steps_per_epoch),
+            epochs=config.epochs,
+            initial_epoch=epoch,
+            steps_per_epoch=config.steps_per_epoch,
+            validation_data=(validation,),
+            validation_batch_size=config.batch_size,
+            verbose=0,
+            callbacks=[progress, _Keeper(folder, prefix, facts, history, live)],
+        )
+    finally:
+        progress.bar.close()  # so that an error begins a line of its own
     return folder / f"{prefix}_{config.epochs}"
