@@ -15,7 +15,7 @@ FILE = "keymap.json"
 
 
 def learn_keymap(codes: np.ndarray, actions: np.ndarray, latent_actions: int) -> dict[str, int]:
-    """For each key the code that speaks for it most: the highest share of the code's transitions, smoothed.
+    """For each key the code that is seen often under it and seldom under the others, by smoothed counts.
 
     Args:
         codes: int (L,), latent actions of labelled transitions, L ≤ 200.
