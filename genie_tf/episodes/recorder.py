@@ -32,14 +32,14 @@ def level_range(config: RecordConfig, split: str, shard: int) -> tuple[int, int]
     return first + start, stop - start
 
 
-def make_environment(config: RecordConfig, split: str, shard: int, threads: int = 1, environments: int = ENVIRONMENTS):
+def make_environment(config: RecordConfig, split: str, shard: int, threads: int = 1):
     """The game itself, on the levels of one shard.
 
     Procgen ignores `start_level` when `num_levels` is 0, which `level_range` never gives.
     """
     start_level, num_levels = level_range(config, split, shard)
     return ProcgenGym3Env(
-        num=environments,
+        num=ENVIRONMENTS,
         env_name=config.game,
         num_levels=num_levels,
         start_level=start_level,
