@@ -1,4 +1,4 @@
-# One set-up, three commands: make demo, make test, make play. `make help` lists the rest.
+# One set-up: make demo, make test, make play. `make help` lists the rest.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 WORLD ?= coinrun_plain
@@ -9,7 +9,7 @@ export PYTHON := $(RUN)
 export TF_CPP_MIN_LOG_LEVEL := 3
 FIND_PYTHON := for p in python3.11 python3.12 python3 python; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done
 
-.PHONY: help setup demo play notebooks test lint format lock clean
+.PHONY: help setup demo play notebooks bench test lint format lock clean
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
@@ -45,6 +45,9 @@ play: setup ## open the window on the trained world: w a d, r, q
 
 notebooks: setup ## open the notebooks
 	@.venv/bin/jupyter lab notebooks
+
+bench: setup ## speed and size, each beside its limit; ROW=load measures one
+	@$(RUN) -m benchmarks $(if $(ROW),--only $(ROW))
 
 test: .venv/installed_dev lint ## lint, types and tests
 	@$(RUN) -m pytest

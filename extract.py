@@ -1,22 +1,36 @@
-"""Record episodes: one worker over a vectorised game. `./data_collect.bash` starts several.
+"""Record episodes: one worker over a vectorised game; `./data_collect.bash` starts several. Or make them of your own videos.
 
-Writes record/<world>/{train,validation,test}/*.npy, one file an episode. About 5,000 frames a second on one core at hold 4.
-Example: python extract.py --worker 0 --workers 2 --record.hold 4
+Writes record/<world>/{train,validation,test}/, one file an episode.
+Examples:
+python extract.py --record.agent sticky --record.hold 4
+python extract.py --record.agent human
+python extract.py --video 'clips/*.mp4' --name mygame --fps 10
+python extract.py --world coinrun_plain --export mp4
+python extract.py --describe record/coinrun_plain
 """
 
 from genie_tf.cli import parse, quiet, run
 
+OPTIONS = {
+    "worker": {"type": int, "default": 0, "help": "number of this worker, from 0"},
+    "workers": {"type": int, "default": 1, "help": "how many workers share the work"},
+    "video": {"type": str, "help": "pattern of video files to make episodes of, 'clips/*.mp4'; actions stay unknown"},
+    "name": {"type": str, "help": "the world's name, as --world"},
+    "fps": {"type": float, "help": "--video: frames kept of a second (default: play.frames_per_second)"},
+    "crop": {"type": int, "nargs": 4, "help": "--video: left top width height (default: largest square in the middle)"},
+    "cut": {"type": float, "default": 0.4, "help": "--video: scene score from which a new episode begins, 0 to 1; 0 for never"},
+    "export": {"type": str, "choices": ["mp4"], "help": "write the recorded episodes as videos, actions beside them as .npy"},
+    "crf": {"type": int, "default": 0, "help": "--export: 0 is lossless; above, H.264's rate factor, 18 good, 51 smallest"},
+    "describe": {"type": str, "help": "folder of a recording: print what is in it, and write a contact sheet"},
+}
+
 
 def main() -> None:
-    options = {
-        "worker": {"type": int, "default": 0, "help": "number of this worker, from 0"},
-        "workers": {"type": int, "default": 1, "help": "how many workers share the work"},
-    }
-    config, own = parse(__doc__, options)
+    config, own = parse(__doc__, OPTIONS)
     with quiet():
-        from genie_tf.episodes.recorder import record
+        from genie_tf.recording import extract
 
-    record(config.record, config.world, own["worker"], own["workers"])
+    extract(config, **own)
 
 
 if __name__ == "__main__":

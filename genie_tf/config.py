@@ -21,7 +21,12 @@ class RecordConfig:
         distribution_mode: Procgen's difficulty; not every game has every one.
         use_backgrounds: Whether pictures hang behind the level.
         restrict_themes: Whether all levels share one theme of blocks.
-        actions: Procgen actions that the random agent draws from, each as likely.
+        paint_vel_info: Whether the game paints the agent's velocity into a corner of the frame.
+        agent: Who plays: uniform draws from all 15 actions, original from the seven that CoinRun knows, sticky as original but
+            keeps its last action with probability `keep`, trained is the policy of agent_training.py, human is you.
+        keep: Probability that the sticky agent takes its last action once more.
+        policy: The trained agent's file; empty for model/<world>/agent.zip.
+        format: npy is read fastest and by anything; b2nd is compressed without loss to a tenth or less.
         hold: Game steps for which an action is held; one frame is recorded each time.
         train_frames: Frames to record for training.
         validation_frames: Frames to record for watching the training.
@@ -33,10 +38,14 @@ class RecordConfig:
     """
 
     game: str = "coinrun"
-    distribution_mode: Literal["easy", "hard", "extreme", "memory", "exploration"] = "easy"
+    distribution_mode: Literal["easy", "hard", "extreme", "memory"] = "easy"
     use_backgrounds: bool = False
     restrict_themes: bool = True
-    actions: list[int] = field(default_factory=lambda: [1, 2, 3, 4, 5, 7, 8])
+    paint_vel_info: bool = False
+    agent: Literal["uniform", "original", "sticky", "trained", "human"] = "original"
+    keep: float = 0.75
+    policy: str = ""
+    format: Literal["npy", "b2nd"] = "npy"
     hold: int = 5
     train_frames: int = 48000
     validation_frames: int = 2048

@@ -7,6 +7,7 @@ from genie_tf.config import IDM_MODEL, TOKENIZER, Config, world_model
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
 from genie_tf.episodes.codes import cached_codes, fingerprint
 from genie_tf.episodes.dataset import Episodes, batches
+from genie_tf.errors import UserError
 from genie_tf.latent_action.keymap import LABELS, learn_keymap, save_keymap
 from genie_tf.latent_action.model import LatentActionModel
 from genie_tf.tokenizer.conv import ConvTokenizer
@@ -20,11 +21,6 @@ TRUE_ACTIONS = 15  # Procgen's
 
 def recordings(config: Config, *splits: str) -> dict[str, Episodes]:
     return {split: Episodes(config.record_folder(split)) for split in splits}
-
-
-def spread(rows: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` of `rows`, evenly spaced."""
-    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
 
 
 # Tokenizer -----------------------------------------------------------------------------------------
@@ -56,7 +52,7 @@ def train_tokenizer(config: Config, live: bool = False):
         "tokenizer",
         build,
         lambda step: batches(sample, settings.batch_size, settings.seed, step),
-        episodes["validation"].frames(spread(np.arange(len(episodes["validation"])), VALIDATION_SAMPLES)),
+        episodes["validation"].frames(episodes["validation"].windows(1).spread(VALIDATION_SAMPLES)),
         config.model_folder,
         TOKENIZER,
         "tokenizer_training.py",
@@ -82,7 +78,7 @@ def tokens_of(config: Config, episodes: Episodes) -> np.ndarray:
     def compute(rows):
         return ops.convert_to_numpy(encode(ops.convert_to_tensor(episodes.frames(rows)))).astype(np.uint16)
 
-    return cached_codes("tokens", episodes, file, np.arange(len(episodes)), compute)
+    return cached_codes("tokens", episodes, file, episodes.windows(1), compute)
 
 
 # Latent actions ------------------------------------------------------------------------------------
@@ -91,7 +87,7 @@ def tokens_of(config: Config, episodes: Episodes) -> np.ndarray:
 def train_latent_action(config: Config, live: bool = False):
     """Train the unsupervised action model on pixels, infer the whole recording, and learn the keymap.
 
-    No label is read before the training is over; then at most `LABELS` transitions name the codes.
+    No label is read before the training is over; then at most `LABELS` transitions name the codes, if the recording has labels.
 
     Args:
         config: The world; section `latent_action`.
@@ -114,13 +110,13 @@ def train_latent_action(config: Config, live: bool = False):
         return model
 
     def sample(rng: np.random.Generator, size: int):
-        return triples("train", rng.choice(transitions["train"], size))
+        return triples("train", transitions["train"].draw(rng, size))
 
     checkpoint = train(
         "latent actions",
         build,
         lambda step: batches(sample, settings.batch_size, settings.seed, step),
-        triples("validation", spread(transitions["validation"], VALIDATION_SAMPLES)),
+        triples("validation", transitions["validation"].spread(VALIDATION_SAMPLES)),
         config.model_folder,
         IDM_MODEL,
         "idm_training.py",
@@ -129,10 +125,14 @@ def train_latent_action(config: Config, live: bool = False):
         live,
     )
     codes = {split: latent_actions_of(config, recording) for split, recording in episodes.items()}
-    labelled = np.random.default_rng(settings.seed).choice(transitions["train"], LABELS)
-    keymap = learn_keymap(codes["train"][labelled], episodes["train"].action[labelled], settings.codes)
-    save_keymap(checkpoint, keymap, LABELS)
-    print("keymap, from key to latent action: " + ", ".join(f"{key} {code}" for key, code in keymap.items()))
+    if episodes["train"].known.any():
+        labelled = episodes["train"].windows(2, before=1, labelled=True).draw(np.random.default_rng(settings.seed), LABELS)
+        keymap = learn_keymap(codes["train"][labelled], episodes["train"].read(labelled)["action"], settings.codes)
+        save_keymap(checkpoint, keymap, LABELS)
+        print("keymap, from key to latent action: " + ", ".join(f"{key} {code}" for key, code in keymap.items()))
+    else:
+        save_keymap(checkpoint, {"none": int(np.bincount(codes["train"]).argmax())}, 0)
+        print(f"this recording has no true actions, so w, a and d mean nothing: play with the number keys 1 to {settings.codes}")
     return checkpoint
 
 
@@ -152,7 +152,7 @@ def latent_actions_of(config: Config, episodes: Episodes) -> np.ndarray:
         return ops.convert_to_numpy(infer(ops.convert_to_tensor(triples))).astype(np.uint8)
 
     codes = np.zeros(len(episodes), np.int32)
-    codes[rows] = cached_codes("latent_actions", episodes, file, rows, compute)
+    codes[rows[:]] = cached_codes("latent_actions", episodes, file, rows, compute)
     return codes
 
 
@@ -168,10 +168,15 @@ def train_world_model(config: Config, live: bool = False):
 
     Returns:
         The folder of the last checkpoint, `model/<world>/world_model_<epochs>`.
+
+    Raises:
+        UserError: true actions are asked for, and the recording has none.
     """
     settings = config.dynamics
     guided = settings.actions == "true"
     episodes = recordings(config, "train", "validation")
+    if guided and not all(recording.known.all() for recording in episodes.values()):
+        raise UserError(f"record/{config.world} has episodes without true actions: train with --dynamics.actions latent")
     tokenizer, tokenizer_file = load_tokenizer(config)
     tokens = {split: tokens_of(config, recording) for split, recording in episodes.items()}
     inputs = {"recording": episodes["train"].fingerprint, "tokenizer": fingerprint(tokenizer_file)}
@@ -204,13 +209,13 @@ def train_world_model(config: Config, live: bool = False):
         return {"tokens": truth, "actions": actions[split][rows].astype(np.int32), **masks}
 
     def sample(rng: np.random.Generator, size: int):
-        return sequences("train", rng.choice(starts["train"], size), rng, settings.corruption)
+        return sequences("train", starts["train"].draw(rng, size), rng, settings.corruption)
 
     return train(
         "dynamics",
         build,
         lambda step: batches(sample, settings.batch_size, settings.seed, step),
-        sequences("validation", spread(starts["validation"], VALIDATION_SAMPLES // 8), np.random.default_rng(0), 0.0),
+        sequences("validation", starts["validation"].spread(VALIDATION_SAMPLES // 8), np.random.default_rng(0), 0.0),
         config.model_folder,
         world_model(guided),
         "dream_train_tf.py",

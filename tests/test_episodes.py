@@ -2,14 +2,16 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from genie_tf.config import RecordConfig
+from genie_tf.episodes.agents import ORIGINAL
 from genie_tf.episodes.dataset import Episodes, batches
-from genie_tf.episodes.format import EPISODE_DTYPE, save_array
-from genie_tf.episodes.recorder import SHARDS, SPLITS, level_range, make_environment, record, record_shard
+from genie_tf.episodes.format import BLOCK, EPISODE_DTYPE, UNKNOWN, Episode, EpisodeWriter, save_array
+from genie_tf.episodes.recorder import SHARDS, SPLITS, record, record_shard, shard_game, shard_levels
 from genie_tf.errors import UserError
 
 SMALL = RecordConfig(
@@ -25,7 +27,7 @@ class NoBar:
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shard")
-    stats = record_shard(SMALL, "train", 0, folder, 1, NoBar())
+    stats = record_shard(SMALL, "train", 0, folder, Path(), 0, NoBar())
     return folder, stats
 
 
@@ -33,12 +35,13 @@ def test_episode_is_one_structured_array_of_one_level(shard):
     folder, stats = shard
     files = sorted(folder.iterdir())
     episodes = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
-    assert len(files) == stats["episodes"] > 16 and sum(map(len, episodes)) == stats["frames"] == 16 * 90
+    assert len(files) == stats["episodes"] > stats["cut"] == 16 and sum(map(len, episodes)) == stats["frames"] == 16 * 90
+    assert sum(episode["reward"].sum() for episode in episodes) == stats["reward"]
     for episode in episodes:
         assert episode.dtype == EPISODE_DTYPE
         assert episode["first"][0] and not episode["first"][1:].any()
         assert len(set(episode["level"])) == 1
-        assert set(episode["action"]) <= set(SMALL.actions)
+        assert set(episode["action"]) <= set(ORIGINAL)
 
 
 def test_replayed_actions_give_the_recorded_frames_and_rewards(shard):
@@ -46,7 +49,7 @@ def test_replayed_actions_give_the_recorded_frames_and_rewards(shard):
     folder, _ = shard
     films = [[np.load(file) for file in sorted(folder.glob(f"*_env{i:02d}_*.npy"))] for i in range(16)]
     rows = [np.concatenate(film) for film in films]
-    env = make_environment(SMALL, "train", 0)
+    env = shard_game(SMALL, "train", 0)
     place, held, owed = [0] * 16, [0] * 16, [0.0] * 16
     episodes_ended = 0
     while any(place[i] < len(rows[i]) for i in range(16)):
@@ -78,9 +81,9 @@ def test_splits_share_no_level_by_the_game_s_own_word():
     for split in SPLITS:
         seen[split] = set()
         for shard in range(SHARDS):
-            start, count = level_range(SMALL, split, shard)
+            start, count = shard_levels(SMALL, split, shard)
             here = set()
-            env = make_environment(SMALL, split, shard)
+            env = shard_game(SMALL, split, shard)
             for _ in range(150):
                 env.act(np.full(16, 7, np.int32))
                 env.observe()
@@ -131,10 +134,67 @@ def test_bad_files_are_named_skipped_and_counted(tmp_path, capfd):
     (tmp_path / "empty.npy").write_bytes(b"")
     np.save(tmp_path / "pickled.npy", np.array([{"frame": 1}], dtype=object), allow_pickle=True)
     np.save(tmp_path / "floats.npy", np.zeros((3, 64, 64, 3), np.float32))
+    np.save(tmp_path / "none.npy", np.zeros(0, EPISODE_DTYPE))
+    writer = EpisodeWriter(tmp_path / "short.b2nd")
+    for frame in np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3)):
+        writer.append(frame, 1, 1)
+    writer.close()
+    whole = (tmp_path / "short.b2nd").read_bytes()
+    (tmp_path / "short.b2nd").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "nothing.b2nd").write_bytes(b"")
+    (tmp_path / "noise.b2nd").write_bytes(bytes(range(256)) * 9)
     episodes = Episodes(tmp_path)
-    assert len(episodes) == 3 and episodes.skipped == 4
+    assert len(episodes) == 3 and episodes.skipped == 8
     said = "".join(capfd.readouterr())
-    assert all(name in said for name in ("truncated", "empty", "pickled", "floats"))
+    names = ("truncated", "empty", "pickled", "floats", "none.npy", "short", "nothing", "noise")
+    assert all(name in said for name in names)
+
+
+@pytest.mark.parametrize("ending", ["npy", "b2nd"])
+def test_writer_keeps_every_row_and_an_unfinished_episode_has_no_name(tmp_path, ending):
+    rng = np.random.default_rng(0)
+    for length in (1, BLOCK, 2 * BLOCK + 7):
+        rows = np.zeros(length, EPISODE_DTYPE)
+        rows["frame"], rows["action"], rows["level"] = rng.integers(0, 256, rows["frame"].shape), rng.integers(0, 15, length), 9
+        rows["reward"], rows["first"] = rng.integers(0, 3, length), np.arange(length) == 0
+        path = tmp_path / f"{length}.{ending}"
+        writer = EpisodeWriter(path)
+        for row in rows:
+            writer.append(row["frame"], row["action"], row["level"])
+            for _ in range(int(row["reward"])):
+                writer.earn(1.0)
+        assert not path.exists()
+        writer.close()
+        np.testing.assert_array_equal(Episode(path).rows(), rows)
+        if ending == "npy":
+            np.testing.assert_array_equal(np.load(path, mmap_mode="r", allow_pickle=False), rows)
+    left = EpisodeWriter(tmp_path / f"left.{ending}")
+    left.append(rows["frame"][0], 1, 1)
+    left.abandon()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_compressed_recording_holds_the_same_in_a_fraction(shard, tmp_path):
+    folder, _ = shard
+    stats = record_shard(dataclasses.replace(SMALL, format="b2nd"), "train", 0, tmp_path, Path(), 0, NoBar())
+    plain, packed = Episodes(folder), Episodes(tmp_path)
+    assert len(plain) == len(packed) == stats["frames"]
+    rows = np.random.default_rng(0).integers(0, len(plain) - 20, (5, 1)) + np.arange(20)
+    np.testing.assert_array_equal(plain.read(rows), packed.read(rows))
+    np.testing.assert_array_equal(plain.action, packed.action)
+    np.testing.assert_array_equal(plain.levels, packed.levels)
+    sizes = [sum(file.stat().st_size for file in place.iterdir()) for place in (folder, tmp_path)]
+    assert sizes[1] < sizes[0] / 5
+
+
+def test_episodes_of_unknown_actions_are_told_apart(tmp_path):
+    for name, action in (("a", 3), ("b", UNKNOWN)):
+        episode = np.zeros(4, EPISODE_DTYPE)
+        episode["action"] = action
+        save_array(tmp_path / f"{name}.npy", episode)
+    episodes = Episodes(tmp_path)
+    assert episodes.known.tolist() == [True, False]
+    assert list(episodes.windows(2)) == [0, 1, 2, 4, 5, 6] and list(episodes.windows(2, labelled=True)) == [0, 1, 2]
 
 
 def test_windows_stay_in_their_episode_and_frames_are_those_of_the_rows(tmp_path):
@@ -147,12 +207,21 @@ def test_windows_stay_in_their_episode_and_frames_are_those_of_the_rows(tmp_path
     starts = episodes.windows(3)
     assert list(starts) == [0, 3, 4, 5]
     for start in starts:
-        assert len(set(episodes.level[start : start + 3])) == 1
+        assert len(set(episodes.read(np.arange(start, start + 3))["level"])) == 1
     assert list(episodes.windows(2, before=1)) == [1, 4, 5, 6]
+    assert (
+        starts[:].tolist() == [0, 3, 4, 5]
+        and starts.spread(2).tolist() == [0, 5]
+        and starts.spread(9).tolist() == starts[:].tolist()
+    )
+    drawn = starts.draw(np.random.default_rng(0), 4000)
+    assert (np.unique(drawn) == starts[:]).all() and np.bincount(drawn)[starts[:]].min() > 900
     assert episodes.transition_rows(np.array([3, 4])).tolist() == [[3, 3, 4], [3, 4, 5]]
     frames = episodes.frames(np.array([[0, 4], [3, 8]]))
     assert frames.shape == (2, 2, 64, 64, 3)
-    assert frames[1, 0, 0, 0, 0] == episodes.episodes[1]["frame"][0, 0, 0, 0]
+    everything = np.concatenate([episode.rows()["frame"] for episode in episodes.episodes])
+    np.testing.assert_array_equal(frames, everything[[[0, 4], [3, 8]]])
+    np.testing.assert_array_equal(episodes.frames(np.arange(9)), everything)
 
 
 def test_batches_are_a_function_of_seed_and_step():

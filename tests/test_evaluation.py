@@ -40,8 +40,9 @@ def test_windows_are_one_an_episode_and_whole(tmp_path):
         save_array(tmp_path / f"{name}.npy", np.zeros(length, EPISODE_DTYPE))
     episodes = Episodes(tmp_path)
     starts = evaluation_windows(episodes, 14, 10, seed=1)
-    assert episodes.episode_of_row[starts].tolist() == [0, 1, 3]
-    assert (episodes.step_of_row[starts] + 14 <= episodes.lengths[[0, 1, 3]]).all()
+    episode, step = episodes.locate(starts)
+    assert episode.tolist() == [0, 1, 3]
+    assert (step + 14 <= episodes.lengths[[0, 1, 3]]).all()
     assert starts.tolist() == evaluation_windows(episodes, 14, 10, seed=1).tolist()
 
 

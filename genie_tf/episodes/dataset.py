@@ -1,23 +1,56 @@
-"""Recorded episodes as one long film, read through memory maps."""
+"""Recorded episodes as one long film, read from disk a few frames at a time."""
 
 import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from genie_tf.episodes.format import open_episode
+from genie_tf.episodes.format import EPISODE_DTYPE, FORMATS, UNKNOWN, Episode
 from genie_tf.errors import UserError
+
+
+class Windows:
+    """Rows at which a window may begin, in order, without a list of them all.
+
+    Args:
+        first: int (E,), first such row of each episode.
+        counts: int (E,), how many there are in each.
+    """
+
+    def __init__(self, first: np.ndarray, counts: np.ndarray):
+        self.first, self.ends = first, np.cumsum(counts)
+        self.before = self.ends - counts
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, index) -> np.ndarray:
+        """Rows int (...) of the windows `index`: a slice, or int (...)."""
+        if isinstance(index, slice):
+            index = np.arange(*index.indices(len(self)))
+        episode = np.searchsorted(self.ends, index, side="right")
+        return self.first[episode] + index - self.before[episode]
+
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """`count` of the rows, each as likely: int (count,)."""
+        return self[rng.integers(0, len(self), count)]
+
+    def spread(self, count: int) -> np.ndarray:
+        """At most `count` of the rows, evenly spaced: int (≤ count,)."""
+        return self[np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)]
 
 
 class Episodes:
     """The episodes of one folder, in the order of their names.
 
-    Rows are counted through all episodes: row `starts[e] + t` is step t of episode e.
+    Rows are counted through all episodes: row `starts[e] + t` is step t of episode e. What is kept in memory grows with the
+    number of episodes alone; frames stay on disk until they are asked for.
 
     Args:
-        folder: Folder of `.npy` episodes. A file that is no episode is named, skipped and counted in `skipped`.
+        folder: Folder of episodes. A file that is no episode is named, skipped and counted in `skipped`.
 
     Raises:
         UserError: the folder is missing or holds no episode.
@@ -25,24 +58,26 @@ class Episodes:
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
-        self.files: list[Path] = []
-        self.episodes: list[np.ndarray] = []
+        self.episodes: list[Episode] = []
         self.skipped = 0
-        for file in sorted(self.folder.glob("*.npy")):
+        levels, known = [], []
+        files = sorted(file for file in self.folder.glob("*") if file.suffix in FORMATS)
+        for file in tqdm(files, desc=f"open {self.folder}", unit=" episodes", delay=2, leave=False):
             try:
-                self.episodes.append(open_episode(file))
-                self.files.append(file)
+                episode = Episode(file)
+                row = episode.rows(0, 1)[0]
             except (ValueError, OSError) as error:
                 self.skipped += 1
                 tqdm.write(f"skipped {file}: {error}")
+                continue
+            self.episodes.append(episode)
+            levels.append(row["level"])
+            known.append(row["action"] != UNKNOWN)
         if not self.episodes:
             raise UserError(f"no episodes in {self.folder}: record some with ./data_collect.bash, or name another --world")
+        self.levels, self.known = np.array(levels), np.array(known)
         self.lengths = np.array([len(episode) for episode in self.episodes])
-        self.starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
-        self.action = np.concatenate([episode["action"] for episode in self.episodes])
-        self.level = np.concatenate([episode["level"] for episode in self.episodes])
-        self.episode_of_row = np.repeat(np.arange(len(self.episodes)), self.lengths)
-        self.step_of_row = np.arange(len(self)) - self.starts[self.episode_of_row]
+        self.starts = np.cumsum(self.lengths) - self.lengths
 
     def __len__(self) -> int:
         return int(self.lengths.sum())
@@ -50,30 +85,55 @@ class Episodes:
     @property
     def fingerprint(self) -> str:
         """Changes whenever the recording does."""
-        facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
-        return hashlib.sha256(repr(facts).encode()).hexdigest()
+        stats = [(Path(episode.path).name, Path(episode.path).stat()) for episode in self.episodes]
+        return hashlib.sha256(repr([(name, s.st_size, s.st_mtime_ns) for name, s in stats]).encode()).hexdigest()
 
-    def windows(self, length: int, before: int = 0) -> np.ndarray:
+    @cached_property
+    def action(self) -> np.ndarray:
+        """Actions uint8 (R,) of all rows; 255 where nobody knows them. Reads the whole recording."""
+        episodes = tqdm(self.episodes, desc=f"actions of {self.folder}", unit=" episodes", delay=2, leave=False)
+        return np.concatenate([episode.rows()["action"] for episode in episodes])
+
+    def locate(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Episode and step, int (...) each, of `rows` (...)."""
+        episode = np.searchsorted(self.starts, rows, side="right") - 1
+        return episode, rows - self.starts[episode]
+
+    def windows(self, length: int, before: int = 0, labelled: bool = False) -> Windows:
         """Rows at which a window of `length` rows begins that lies within one episode, `before` steps or more from its start.
+
+        Args:
+            labelled: Whether to leave out the episodes of which nobody knows the actions.
 
         Raises:
             UserError: no episode is that long.
         """
-        remaining = self.lengths[self.episode_of_row] - self.step_of_row
-        starts = np.flatnonzero((remaining >= length) & (self.step_of_row >= before))
-        if not len(starts):
+        counts = np.maximum(self.lengths - length + 1 - before, 0)
+        if labelled:
+            counts = counts * self.known
+        if not counts.any():
             raise UserError(f"no episode in {self.folder} has {length + before} frames: record longer ones, with more frames")
-        return starts
+        return Windows(self.starts + before, counts)
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Structured array (...) of `EPISODE_DTYPE` of `rows` (...); neighbours along the last axis are read at once."""
+        flat = np.ravel(rows)
+        episode, step = self.locate(flat)
+        out = np.empty(len(flat), EPISODE_DTYPE)
+        breaks = np.flatnonzero((np.diff(flat) != 1) | (np.diff(episode) != 0)) + 1
+        for begin, end in zip([0, *breaks], [*breaks, len(flat)]):
+            if end > begin:
+                self.episodes[episode[begin]].read(step[begin], out[begin:end])
+        return out.reshape(np.shape(rows))
 
     def frames(self, rows: np.ndarray) -> np.ndarray:
         """Frames uint8 (..., 64, 64, 3) of `rows` (...)."""
-        flat = np.ravel(rows)
-        frames = np.stack([self.episodes[e]["frame"][t] for e, t in zip(self.episode_of_row[flat], self.step_of_row[flat])])
-        return frames.reshape(*np.shape(rows), *frames.shape[1:])
+        return np.ascontiguousarray(self.read(rows)["frame"])
 
     def transition_rows(self, rows: np.ndarray) -> np.ndarray:
         """Rows (..., 3) of frames t - 1, t, t + 1 around `rows` (...); at an episode's first step frame t stands for t - 1."""
-        previous = rows - (self.step_of_row[rows] > 0)
+        _, step = self.locate(rows)
+        previous = rows - (step > 0)
         return np.stack([previous, rows, rows + 1], axis=-1)
 
 

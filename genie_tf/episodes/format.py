@@ -1,14 +1,18 @@
-"""The episode: one `.npy` file, a structured array, a row a time step.
+"""The episode: one file, a structured array, a row a time step.
 
 Row t's action was taken *at* frame t and led to frame t + 1; `reward` is what it earned on the way. No row
 belongs to another episode. The last row's action ended the episode, or the recording.
+
+Two formats hold the same array: `.npy`, which anything reads, and `.b2nd` (Blosc2), compressed without loss.
 """
 
+import contextlib
 import errno
 import json
 import os
 from pathlib import Path
 
+import blosc2
 import numpy as np
 
 FRAME_SIZE = 64
@@ -21,7 +25,12 @@ EPISODE_DTYPE = np.dtype(
         ("level", np.int32),
     ]
 )
+UNKNOWN = 255  # the action of a row of which nobody knows it
+FORMATS = (".npy", ".b2nd")
 UNFINISHED = ".tmp"
+BLOCK = 64  # rows written at once
+COMPRESSED = 16  # rows compressed together: as many as a window reads
+COMPRESSION = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "typesize": 1, "filters": [blosc2.Filter.NOFILTER], "nthreads": 1}
 
 
 def write_whole(path: Path, write) -> None:
@@ -48,22 +57,134 @@ def write_json(path: Path, data) -> None:
     write_whole(path, lambda file: file.write(json.dumps(data, indent=1).encode()))
 
 
-def open_episode(path: Path) -> np.ndarray:
-    """Map one episode into memory, read-only.
+class EpisodeWriter:
+    """Writes one episode, a row at a time; `close` gives the file its name, and without it there is no file.
+
+    Holds at most `BLOCK` rows in memory, or a compressed episode.
 
     Args:
-        path: A `.npy` file written by `save_array`.
+        path: The file, ending in one of `FORMATS`.
+    """
 
-    Returns:
-        Structured array (T,) of `EPISODE_DTYPE`, T ≥ 1.
+    def __init__(self, path: Path):
+        self.path, self.unfinished = path, path.with_name(path.name + UNFINISHED)
+        self.block, self.filled, self.length = np.zeros(BLOCK, EPISODE_DTYPE), 0, 0
+        if path.suffix == ".npy":
+            self.file = open(self.unfinished, "wb")  # noqa: SIM115
+            _write_header(self.file, 0)  # makes room for it
+        else:
+            self.array = blosc2.empty(
+                (0,), EPISODE_DTYPE, chunks=(BLOCK,), blocks=(COMPRESSED,), cparams=COMPRESSION, contiguous=True
+            )
+
+    def append(self, frame: np.ndarray, action: int, level: int) -> None:
+        """Add a time step: frame uint8 (64, 64, 3), the action taken at it, the level it is in."""
+        if self.filled == BLOCK:
+            self._flush()
+        self.block[self.filled] = (frame, action, 0.0, self.length == 0, level)
+        self.filled += 1
+        self.length += 1
+
+    def earn(self, reward: float) -> None:
+        """Add to the reward of the last row."""
+        self.block["reward"][self.filled - 1] += reward
+
+    def _flush(self) -> None:
+        rows = self.block[: self.filled]
+        if self.path.suffix == ".npy":
+            self.file.write(rows.view(np.uint8).data)
+        else:
+            self.array.resize((self.length,))
+            self.array[self.length - self.filled :] = rows
+        self.filled = 0
+
+    def close(self) -> None:
+        """Finish the episode."""
+        try:
+            self._flush()
+            if self.path.suffix == ".npy":
+                self.file.seek(0)
+                _write_header(self.file, self.length)
+                self.file.close()
+                os.replace(self.unfinished, self.path)
+            else:
+                write_whole(self.path, lambda file: file.write(self.array.to_cframe()))
+        except BaseException:
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Leave nothing."""
+        if self.path.suffix == ".npy":
+            with contextlib.suppress(OSError):  # what is still to be written is not wanted
+                self.file.close()
+            self.unfinished.unlink(missing_ok=True)
+
+
+def _write_header(file, length: int) -> None:
+    """NumPy leaves room in a header for a length of any number of digits."""
+    description = np.lib.format.dtype_to_descr(EPISODE_DTYPE)
+    np.lib.format.write_array_header_1_0(file, {"descr": description, "fortran_order": False, "shape": (length,)})
+
+
+class Episode:
+    """A file that holds an episode, read a few rows at a time; nothing of it stays in memory or open.
+
+    Args:
+        path: A file written by `EpisodeWriter`, or by NumPy.
 
     Raises:
         ValueError: the file is truncated, pickled, empty, or of another type.
     """
-    try:
-        episode = np.load(path, mmap_mode="r", allow_pickle=False)
-    except EOFError as error:
-        raise ValueError("the file is empty") from error
-    if episode.dtype != EPISODE_DTYPE or episode.ndim != 1 or len(episode) == 0:
-        raise ValueError(f"not an episode: {episode.dtype} of shape {episode.shape}")
-    return episode
+
+    __slots__ = ("length", "offset", "path")
+
+    def __init__(self, path: Path | str):
+        self.path = str(path)
+        try:
+            dtype, shape = self._open_npy() if self.path.endswith(".npy") else self._open_b2nd()
+        except (EOFError, SyntaxError, RuntimeError) as error:
+            raise ValueError("the file is empty or damaged") from error
+        if dtype != EPISODE_DTYPE or len(shape) != 1 or shape[0] == 0:
+            raise ValueError(f"not an episode: {dtype} of shape {shape}")
+        self.length = shape[0]
+        if self.path.endswith(".npy") and os.path.getsize(self.path) < self.offset + self.length * dtype.itemsize:
+            raise ValueError("the file is truncated")
+
+    def _open_npy(self):
+        with open(self.path, "rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            self.offset = file.tell()
+        return dtype, shape
+
+    def _open_b2nd(self):
+        array = blosc2.open(self.path, mode="r")
+        return getattr(array, "dtype", None), getattr(array, "shape", ())
+
+    def __len__(self) -> int:
+        return self.length
+
+    def read(self, start: int, out: np.ndarray) -> None:
+        """Fill `out` (n,) of `EPISODE_DTYPE` with the rows from `start` on.
+
+        Raises:
+            OSError: the file has changed since it was opened.
+        """
+        if self.path.endswith(".npy"):
+            with open(self.path, "rb", buffering=0) as file:
+                file.seek(self.offset + start * EPISODE_DTYPE.itemsize)
+                if file.readinto(out.view(np.uint8).data) != out.nbytes:
+                    raise OSError(errno.EIO, "an episode became shorter while it was in use", self.path)
+        else:
+            try:
+                out[:] = blosc2.open(self.path, mode="r")[start : start + len(out)]
+            except (RuntimeError, ValueError) as error:
+                raise OSError(errno.EIO, f"an episode became unreadable while it was in use: {error}", self.path) from error
+
+    def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows from `start` to `stop`, by default all: a structured array of `EPISODE_DTYPE`."""
+        out = np.empty((self.length if stop is None else stop) - start, EPISODE_DTYPE)
+        self.read(start, out)
+        return out

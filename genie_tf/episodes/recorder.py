@@ -5,7 +5,9 @@ same episodes come out whatever the number of workers that share the shards, and
 starts again at the first shard that is not done.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -16,106 +18,142 @@ from procgen.env import ENV_NAMES
 from tqdm import tqdm
 
 from genie_tf.config import RecordConfig
-from genie_tf.episodes.format import EPISODE_DTYPE, UNFINISHED, save_array, write_json
+from genie_tf.episodes.agents import make_agent
+from genie_tf.episodes.format import UNFINISHED, EpisodeWriter, write_json
 from genie_tf.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 SHARDS = 8
 ENVIRONMENTS = 16  # a shard
+MODES = {  # beside easy and hard, which every game has
+    "extreme": ("chaser", "dodgeball", "leaper", "starpilot"),
+    "memory": ("caveflyer", "dodgeball", "heist", "jumper", "maze", "miner"),
+}
 
 
-def level_range(config: RecordConfig, split: str, shard: int) -> tuple[int, int]:
-    """First level and number of levels of one shard; no two shards of any split share a level."""
+def level_range(config: RecordConfig, split: str) -> tuple[int, int]:
+    """First level and number of levels of a split; no two splits share a level."""
     first = sum(getattr(config, f"{earlier}_levels") for earlier in SPLITS[: SPLITS.index(split)])
-    count = getattr(config, f"{split}_levels")
+    return first, getattr(config, f"{split}_levels")
+
+
+def shard_levels(config: RecordConfig, split: str, shard: int) -> tuple[int, int]:
+    """First level and number of levels of one shard; no two shards of any split share a level."""
+    first, count = level_range(config, split)
     start, stop = shard * count // SHARDS, (shard + 1) * count // SHARDS
     return first + start, stop - start
 
 
-def make_environment(config: RecordConfig, split: str, shard: int, threads: int = 1):
-    """The game itself, on the levels of one shard.
+def make_game(config: RecordConfig, levels: tuple[int, int], environments: int, seed: int, threads: int = 0):
+    """The game itself.
 
-    Procgen ignores `start_level` when `num_levels` is 0, which `level_range` never gives.
+    Args:
+        levels: First level and number of levels. Procgen ignores the first if there are 0, so give 1 or more.
+        environments: How many are played at once.
+        seed: Of the order of levels.
+        threads: Of its own; with 0 it plays in the caller's, which is fastest for a worker with one core.
     """
-    start_level, num_levels = level_range(config, split, shard)
+    start_level, num_levels = levels
     return ProcgenGym3Env(
-        num=ENVIRONMENTS,
+        num=environments,
         env_name=config.game,
         num_levels=num_levels,
         start_level=start_level,
         distribution_mode=config.distribution_mode,
         use_backgrounds=config.use_backgrounds,
         restrict_themes=config.restrict_themes,
-        rand_seed=config.seed * 1000 + SPLITS.index(split) * SHARDS + shard + 1,
+        paint_vel_info=config.paint_vel_info,
+        rand_seed=seed,
         num_threads=threads,
     )
 
 
-def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, threads: int, progress: tqdm) -> dict:
-    """Play the random agent in one shard and write its episodes as they end.
+def shard_game(config: RecordConfig, split: str, shard: int, threads: int = 0):
+    """The game on the levels of one shard, as it is recorded."""
+    seed = config.seed * 1000 + SPLITS.index(split) * SHARDS + shard + 1
+    return make_game(config, shard_levels(config, split, shard), ENVIRONMENTS, seed, threads)
+
+
+def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, policy: Path, threads: int, progress: tqdm) -> dict:
+    """Let the agent play one shard and write its episodes as they end.
 
     Every environment records the same number of frames, and an episode that is still running then is kept as
     far as it came: stopping at a number of episodes instead would favour short ones.
 
     Returns:
-        Statistics: episodes, frames, and the sum of rewards.
+        Statistics: episodes, of which cut by the end of the recording, frames, and the sum of rewards.
     """
-    env = make_environment(config, split, shard, threads)
-    rng = np.random.default_rng([config.seed, SPLITS.index(split), shard])
+    env = shard_game(config, split, shard, threads)
+    agent = make_agent(config, policy, ENVIRONMENTS, [config.seed, SPLITS.index(split), shard])
     frames_each = -(-getattr(config, f"{split}_frames") // (SHARDS * ENVIRONMENTS))
-    stats = {"episodes": 0, "frames": 0, "reward": 0.0}
-
-    running: list[list] = [[] for _ in range(ENVIRONMENTS)]  # rows of each environment's episode so far
+    stats = {"episodes": 0, "cut": 0, "frames": 0, "reward": 0.0}
+    running: dict[int, EpisodeWriter] = {}  # the episode of each environment
     recorded = np.zeros(ENVIRONMENTS, int)  # frames of each environment, all episodes together
-    episode = np.full(ENVIRONMENTS, -1)
+    begun = np.zeros(ENVIRONMENTS, int)  # episodes
     action = np.zeros(ENVIRONMENTS, np.int32)
     level = np.zeros(ENVIRONMENTS, np.int32)
     left = np.zeros(ENVIRONMENTS, int)  # game steps for which the action is still held
-    acted = left > 0  # whether the last game step belongs to a recorded action
 
-    def finish(i: int) -> None:
-        if running[i]:
-            rows = np.array([tuple(row) for row in running[i]], EPISODE_DTYPE)
-            save_array(folder / f"shard{shard:02d}_env{i:02d}_{episode[i]:04d}.npy", rows)
+    def finish(i: int, cut: bool) -> None:
+        if i in running:
+            episode = running.pop(i)
+            episode.close()
             stats["episodes"] += 1
-            stats["frames"] += len(rows)
-            stats["reward"] += float(rows["reward"].sum())
-        running[i] = []
-        episode[i] += 1
+            stats["cut"] += cut
+            stats["frames"] += episode.length
 
-    while (recorded < frames_each).any() or acted.any():
-        reward, observation, first = env.observe()
-        for i in np.flatnonzero(acted):
-            running[i][-1][2] += reward[i]
-        if first.any():  # before anything is kept: these frames begin other episodes
-            info = env.get_info()
-            for i in np.flatnonzero(first):
-                finish(i)
-                left[i] = 0
-                level[i] = info[i]["level_seed"]
-        for i in np.flatnonzero((left == 0) & (recorded < frames_each)):
-            action[i] = rng.choice(config.actions)
-            running[i].append([observation["rgb"][i].copy(), action[i], 0.0, not running[i], level[i]])
-            recorded[i] += 1
-            left[i] = config.hold
-            progress.update()
-        env.act(action)
-        acted = left > 0
-        left -= acted
-    for i in range(ENVIRONMENTS):
-        finish(i)
-    env.close()
+    try:
+        while running or (recorded < frames_each).any():
+            reward, observation, first = env.observe()
+            frames = observation["rgb"]
+            for i in np.flatnonzero(reward):
+                if i in running:
+                    running[i].earn(reward[i])
+                    stats["reward"] += float(reward[i])
+            if first.any():  # before anything is kept: these frames begin other episodes
+                info = env.get_info()
+                for i in np.flatnonzero(first):
+                    finish(i, cut=False)
+                    level[i] = info[i]["level_seed"]
+                left[first] = 0
+            due = np.flatnonzero(left == 0)
+            if len(due):
+                action[due] = agent.act(frames, due)
+                left[due] = config.hold
+                for i in due:
+                    if recorded[i] == frames_each:
+                        finish(i, cut=True)
+                        continue
+                    if i not in running:
+                        name = f"shard{shard:02d}_env{i:02d}_{begun[i]:04d}.{config.format}"
+                        running[i] = EpisodeWriter(folder / name)
+                        begun[i] += 1
+                    running[i].append(frames[i], action[i], level[i])
+                    recorded[i] += 1
+                    progress.update()
+            env.act(action)
+            left -= 1
+    except BaseException:
+        for episode in running.values():
+            episode.abandon()
+        raise
+    finally:
+        env.close()
     return stats
 
 
-def check(config: RecordConfig, worker: int, workers: int) -> None:
-    """Refuse what Procgen would misread: without levels of its own, for one, a shard would draw from all there are."""
+def check(config: RecordConfig) -> None:
+    """Refuse what Procgen would misread: without levels of its own, for one, a shard would draw from all there are.
+
+    Raises:
+        UserError: what is wrong, and what to do.
+    """
+    mode, games = config.distribution_mode, MODES.get(config.distribution_mode, ENV_NAMES)
     problems = {
         f"record.game {config.game}: choose one of {', '.join(ENV_NAMES)}": config.game not in ENV_NAMES,
+        f"record.distribution_mode {mode}: only {', '.join(games)} have it; choose easy or hard": config.game not in games,
         f"record.hold {config.hold}: hold an action for 1 step or more": config.hold < 1,
-        f"record.actions {config.actions}: name actions from 0 to 14": not config.actions
-        or not set(config.actions) <= set(range(15)),
-        f"worker {worker} of {workers}: count workers from 0": not 0 <= worker < workers,
+        f"record.keep {config.keep}: a probability, from 0 to less than 1": not 0 <= config.keep < 1,
     }
     for split in SPLITS:
         for what, least in (("levels", SHARDS), ("frames", 1)):
@@ -126,16 +164,50 @@ def check(config: RecordConfig, worker: int, workers: int) -> None:
             raise UserError(problem)
 
 
+@contextlib.contextmanager
+def claimed(folder: Path, name: str):
+    """Hold what is recorded under `name` in `folder` for this process alone, and clear away what a killed one left half done.
+
+    Raises:
+        UserError: another process is at it.
+    """
+    claim = folder / (name + UNFINISHED)
+    with open(claim, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"another run is recording {folder}/{name}: wait for it, or name another --world") from error
+        for leftover in folder.glob(f"{name}_*{UNFINISHED}"):
+            leftover.unlink()
+        try:
+            yield
+        finally:
+            claim.unlink(missing_ok=True)
+
+
+def refuse_other_settings(done: Path, was: dict, wanted: dict) -> None:
+    """Two recordings with different settings don't go into one folder.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    if was != wanted:
+        changed = ", ".join(f"{key} {was.get(key)} -> {wanted[key]}" for key in wanted if was.get(key) != wanted[key])
+        raise UserError(f"{done.parent} was recorded with other settings ({changed}): delete it, or name another --world")
+
+
 def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) -> None:
     """Record this worker's shards of every split into `record/<world>/{train,validation,test}/`.
 
-    Shards that are already there are left alone. Interrupted, it loses the shard it was at and nothing else.
+    Shards that are already there are left alone. Interrupted, it keeps every finished episode, and records the shard it was at
+    anew: the same seed gives the same episodes.
 
     Raises:
         UserError: a setting that can't be, or the folder holds a recording made with other settings.
     """
-    check(config, worker, workers)
+    check(config)
     wanted = json.loads(json.dumps(dataclasses.asdict(config)))
+    policy = Path(config.policy or Path("model") / world / "agent.zip")
     todo = []
     for split in SPLITS:
         folder = Path("record") / world / split
@@ -144,17 +216,13 @@ def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) 
             done = folder / f"shard{shard:02d}.json"
             if not done.exists():
                 todo.append((split, shard, folder, done))
-            elif (was := json.loads(done.read_text())["config"]) != wanted:
-                changed = ", ".join(f"{key} {was.get(key)} -> {wanted[key]}" for key in wanted if was.get(key) != wanted[key])
-                raise UserError(
-                    f"{folder} was recorded with other settings ({changed}): delete record/{world} or name another --world"
-                )
-    for _, shard, folder, _ in todo:
-        for leftover in folder.glob(f"shard{shard:02d}*{UNFINISHED}"):
-            leftover.unlink()
-    threads = max(1, (os.cpu_count() or 1) // workers)
+            else:
+                refuse_other_settings(done, json.loads(done.read_text())["config"], wanted)
+    threads = (os.cpu_count() or 1) // workers
     frames = sum(getattr(config, f"{split}_frames") // SHARDS for split, *_ in todo)
     with tqdm(total=frames, desc=f"record, worker {worker}", unit=" frames", position=worker, disable=not todo) as progress:
         for split, shard, folder, done in todo:
-            stats = record_shard(config, split, shard, folder, threads, progress)
-            write_json(done, {"config": wanted, **stats})
+            with claimed(folder, done.stem):
+                if not done.exists():
+                    stats = record_shard(config, split, shard, folder, policy, threads if threads > 1 else 0, progress)
+                    write_json(done, {"config": wanted, **stats})

@@ -37,8 +37,8 @@ def evaluation_windows(episodes: Episodes, length: int, count: int, seed: int) -
         UserError: fewer than two episodes are that long.
     """
     rng = np.random.default_rng(seed)
-    starts = rng.permutation(episodes.windows(length))
-    _, first_of_episode = np.unique(episodes.episode_of_row[starts], return_index=True)
+    starts = rng.permutation(episodes.windows(length)[:])
+    _, first_of_episode = np.unique(episodes.locate(starts)[0], return_index=True)
     chosen = rng.permutation(starts[first_of_episode])[:count]
     if len(chosen) < 2:
         raise UserError(f"{episodes.folder} has fewer than 2 episodes of {length} frames: record more test frames")
@@ -111,24 +111,44 @@ def tokenizer_figures(world: World, frames: np.ndarray):
 def latent_action_figures(config: Config) -> dict:
     """How much of the true action the code holds: labels are read here, to measure, and nowhere in the training.
 
-    The probe is the commonest direction of each code in the training recording; the baseline, its commonest of all.
+    The probe is the commonest direction of each code in the training recording; the baseline, its commonest of all. Where the
+    recording has no true actions there is only the number of codes in use.
     """
     train, test = (Episodes(config.record_folder(split)) for split in ("train", "test"))
     count = config.latent_action.codes
-    known, held_out = train.windows(2, before=1), test.windows(2, before=1)
-    train_codes, test_codes = latent_actions_of(config, train)[known], latent_actions_of(config, test)[held_out]
-    direction = probe(train_codes, DIRECTIONS[train.action[known]], count)
+
+    def grouped(labelled: bool, columns) -> tuple[list[np.ndarray], int]:
+        """Columns of the transitions of each episode, and their number."""
+        held_out = test.windows(2, before=1, labelled=labelled)[:]
+        rows, episode = np.column_stack(columns(held_out)), test.locate(held_out)[0]
+        return [rows[episode == e] for e in np.unique(episode)], len(rows)
+
+    test_codes = latent_actions_of(config, test)
+    groups, n = grouped(False, lambda rows: [test_codes[rows]])
+
+    def in_use(some):
+        codes = np.concatenate(some)[:, 0]
+        return (np.bincount(codes, minlength=count) >= IN_USE * len(codes)).sum()
+
+    figures = {"latent_action.codes_used": bootstrap_figure(in_use, groups, n)}
+    if not (train.known.any() and test.known.any()):
+        print(f"record/{config.world} has no true actions: no figure of how much of them the codes hold")
+        return figures
+
+    known = train.windows(2, before=1, labelled=True)[:]
+    direction = probe(latent_actions_of(config, train)[known], DIRECTIONS[train.action[known]], count)
     commonest = np.bincount(DIRECTIONS[train.action[known]]).argmax()
-    true = test.action[held_out].astype(int)
-    rows = np.column_stack([test_codes, true, direction[test_codes] == DIRECTIONS[true], commonest == DIRECTIONS[true]])
-    episode = test.episode_of_row[held_out]
-    groups = [rows[episode == e] for e in np.unique(episode)]
+
+    def judged(rows):
+        codes, true = test_codes[rows], test.action[rows].astype(int)
+        return [codes, true, direction[codes] == DIRECTIONS[true], commonest == DIRECTIONS[true]]
+
+    groups, n = grouped(True, judged)
 
     def pooled(statistic):
-        return bootstrap_figure(lambda some: statistic(np.concatenate(some)), groups, len(rows))
+        return bootstrap_figure(lambda some: statistic(np.concatenate(some)), groups, n)
 
-    return {
-        "latent_action.codes_used": pooled(lambda r: (np.bincount(r[:, 0], minlength=count) >= IN_USE * len(r)).sum()),
+    return figures | {
         "latent_action.nmi": pooled(lambda r: normalized_mutual_information(r[:, 0], r[:, 1])),
         "latent_action.probe_accuracy": pooled(lambda r: r[:, 2].mean()),
         "latent_action.majority_accuracy": pooled(lambda r: r[:, 3].mean()),
@@ -191,7 +211,7 @@ def evaluate(config: Config) -> dict:
     starts = evaluation_windows(test, P + HORIZON, settings.evaluation_windows, settings.seed)
     rows = starts[:, None] + np.arange(P + HORIZON)
     frames = test.frames(rows)
-    actions = test.action[rows[:, :-1]].astype(int) if guided else world.infer_actions(frames)
+    actions = test.read(rows[:, :-1])["action"].astype(int) if guided else world.infer_actions(frames)
 
     figures, reconstruction = tokenizer_figures(world, frames)
     if not guided:

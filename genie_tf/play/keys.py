@@ -1,9 +1,10 @@
-"""Keys as a person presses or writes them, and as the keymap names them."""
+"""Keys as a person presses or writes them, and as the keymap names them; a digit is a latent action by its number, from 1."""
 
 from genie_tf.errors import UserError
 from genie_tf.latent_action.keymap import KEYS
 
-USE = "use w, a, d, . for none, [wd] for both at once"
+USE = "use w, a, d, . for none, [wd] for both at once, 1 to 8 for a latent action by its number"
+DIGITS = "12345678"
 
 
 def keys_of(text: str) -> list[str]:
@@ -19,15 +20,15 @@ def keys_of(text: str) -> list[str]:
         elif letter == "]" and held is not None:
             keys.append(key_name(held))
             held = None
+        elif letter in DIGITS and held is None:
+            keys.append(letter)
         elif letter in "wad.":
             if held is None:
                 keys.append(key_name(letter))
             else:
                 held += letter
         else:
-            raise UserError(
-                f"unknown key {letter!r} at place {place + 1} of {text!r}: use w, a, d, . for none, [wd] for both at once"
-            )
+            raise UserError(f"unknown key {letter!r} at place {place + 1} of {text!r}: {USE}")
     if held is not None or not keys:
         raise UserError(f"{text!r} holds no keys or an open bracket: {USE}")
     return keys

@@ -1,13 +1,12 @@
 """Write a dream as a picture that moves: .gif, .mp4, or a folder of .png."""
 
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image
 
 from genie_tf.episodes.format import write_whole
+from genie_tf.episodes.video import encode_video
 from genie_tf.errors import UserError
 
 
@@ -35,19 +34,12 @@ def write_film(path: Path, frames: np.ndarray, frames_per_second: float) -> None
         for t, frame in enumerate(frames):
             Image.fromarray(frame).save(path / f"{t:04d}.png")
     else:
-        write_whole(path, lambda file: (_gif if path.suffix == ".gif" else _mp4)(file, frames, frames_per_second))
+        if path.suffix == ".gif":
+            write_whole(path, lambda file: _gif(file, frames, frames_per_second))
+        else:
+            write_whole(path, lambda file: file.write(encode_video(frames, frames_per_second, crf=12)))
 
 
 def _gif(file, frames: np.ndarray, frames_per_second: float) -> None:
     images = [Image.fromarray(frame) for frame in frames]
     images[0].save(file, format="gif", save_all=True, append_images=images[1:], duration=1000 / frames_per_second, loop=0)
-
-
-def _mp4(file, frames: np.ndarray, frames_per_second: float) -> None:
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(frames_per_second).limit_denominator(1000))
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt, stream.options = "yuv444p", {"crf": "12"}
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())

@@ -1,6 +1,5 @@
 """A person at the keys, or keys given beforehand."""
 
-import os
 import time
 from pathlib import Path
 
@@ -9,8 +8,9 @@ import numpy as np
 from genie_tf.config import Config
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.errors import UserError
-from genie_tf.play.keys import key_name, keys_of
+from genie_tf.play.keys import DIGITS, key_name, keys_of
 from genie_tf.play.record import check_target, enlarge, write_film
+from genie_tf.play.window import Window
 from genie_tf.world import World
 
 
@@ -42,18 +42,32 @@ class Session:
         Returns:
             The prompt, uint8 (P, 64, 64, 3).
         """
-        rows = self.rng.choice(self.prompts) + np.arange(self.prompt_frames)
-        prompt = self.episodes.frames(rows)
-        self.world.reset(prompt[None], self.episodes.action[None, rows[:-1]] if self.world.latent_action is None else None)
-        return prompt
+        prompt = self.episodes.read(self.prompts.draw(self.rng, 1) + np.arange(self.prompt_frames))
+        actions = prompt["action"][None, :-1] if self.world.latent_action is None else None
+        self.world.reset(prompt["frame"][None], actions)
+        return prompt["frame"]
+
+    def action_of(self, key: str) -> int:
+        """The action of a key of the keymap, or of a digit.
+
+        Raises:
+            UserError: the world has no such action.
+        """
+        keymap, actions = self.world.keymap, self.world.actions
+        if key.isdigit() and int(key) <= actions:
+            return int(key) - 1
+        if key not in keymap:
+            why = "its recording has no true actions" if keymap.keys() == {"none"} else f"it has {actions} latent actions"
+            raise UserError(f"this world knows no key {key}: {why}; use the digits 1 to {min(actions, 8)}")
+        return keymap[key]
 
     def press(self, key: str) -> np.ndarray:
-        """Dream one frame under a key of the keymap.
+        """Dream one frame under a key.
 
         Returns:
             uint8 (64, 64, 3).
         """
-        return self.world.step(np.array([self.world.keymap[key]]))[0]
+        return self.world.step(np.array([self.action_of(key)]))[0]
 
 
 def play_keys(config: Config, text: str, out: str) -> None:
@@ -65,57 +79,37 @@ def play_keys(config: Config, text: str, out: str) -> None:
     keys, target = keys_of(text), Path(out)
     check_target(target)
     session = Session(config)
+    for key in keys:
+        session.action_of(key)
     frames = [*session.reset(), *(session.press(key) for key in keys)]
     write_film(target, enlarge(np.stack(frames), config.play.scale), config.play.frames_per_second)
     print(f"wrote {target}: {config.play.prompt_frames} frames of prompt, {len(keys)} dreamt")
 
 
 def play_window(config: Config) -> None:
-    """Open the window: w jumps, a and d walk, r begins a new dream, q leaves.
+    """Open the window: w jumps, a and d walk, digits are latent actions, r begins a new dream, q leaves.
 
     Raises:
         UserError: there is no display, or a model is missing.
     """
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    import pygame
-
-    try:
-        pygame.display.init()
-        side = 64 * config.play.scale
-        screen = pygame.display.set_mode((side, side + 24))
-    except pygame.error as error:
-        raise UserError(f'no display ({error}): play given keys instead, --actions "dddwwdaa" --out dream.gif') from error
-    try:
-        pygame.font.init()
-        font = pygame.font.Font(None, 22)
-        pygame.display.set_caption(f"dreaming {config.world}: loading")
+    instead = 'play given keys instead, --actions "dddwwdaa" --out dream.gif'
+    with Window(f"dreaming {config.world}", 64 * config.play.scale, instead) as window:
         session = Session(config)
-        frame = session.reset()[-1]
-        session.press("none")  # compiles
-        frame = session.reset()[-1]
-        pygame.display.set_caption(f"dreaming {config.world}")
-        clock = pygame.time.Clock()
-        letters = {pygame.K_w: "w", pygame.K_a: "a", pygame.K_d: "d"}
+        session.reset()
+        session.press("1")  # compiles
+        session.reset()
+        known = session.world.keymap
         while True:
-            tapped = set()
-            for event in pygame.event.get():
-                if event.type == pygame.QUIT or (event.type == pygame.KEYDOWN and event.key == pygame.K_q):
-                    return
-                if event.type == pygame.KEYDOWN and event.key == pygame.K_r:
-                    frame = session.reset()[-1]
-                elif event.type == pygame.KEYDOWN and event.key in letters:
-                    tapped.add(letters[event.key])  # a tap between two frames counts as well
-            pressed = pygame.key.get_pressed()
-            key = key_name("".join(tapped | {letter for code, letter in letters.items() if pressed[code]}))
+            keys = window.keys()
+            if "q" in keys.tapped:
+                return
+            if "r" in keys.tapped:
+                session.reset()
+            digits = sorted(keys.down & set(DIGITS[: session.world.actions]))
+            key = digits[0] if digits else key_name("".join(keys.down & set("wad")))
             start = time.perf_counter()
-            frame = session.press(key)
+            frame = session.press(key if key in known or digits else "none")
             milliseconds = 1000 * (time.perf_counter() - start)
-            picture = pygame.surfarray.make_surface(frame.swapaxes(0, 1))
-            screen.fill("black")
-            screen.blit(pygame.transform.scale(picture, (side, side)), (0, 0))
-            text = f"{key:>4}  {clock.get_fps():4.1f} frames/s  {milliseconds:3.0f} ms   w jump  a d walk  r new  q quit"
-            screen.blit(font.render(text, True, "white"), (6, side + 5))
-            pygame.display.flip()
-            clock.tick(config.play.frames_per_second)
-    finally:
-        pygame.quit()
+            hint = "w jump  a d walk" if "d" in known else f"keys 1-{min(session.world.actions, 8)}"
+            text = f"{key:>4}  {window.frames_per_second:4.1f} frames/s  {milliseconds:3.0f} ms   {hint}  r new  q quit"
+            window.show(frame, text, config.play.frames_per_second)

@@ -1,0 +1,23 @@
+"""Train the agent that plays for the recorder: PPO on the training levels. An extra: pip install -r requirements-agent.txt
+
+Writes model/<world>/agent.zip, then prints its returns on 200 held-out levels beside those of random agents. Stopped, it goes on
+from the policy kept last. Record with it: ./data_collect.bash --record.agent trained
+Example: python agent_training.py --steps 2000000
+"""
+
+from genie_tf.cli import parse, quiet, run
+
+
+def main() -> None:
+    config, own = parse(__doc__, {"steps": {"type": int, "default": 2000000, "help": "decisions to train on, all runs together"}})
+    with quiet():
+        from genie_tf.episodes.agents import import_ppo
+
+        import_ppo()
+        from genie_tf.episodes.agent_training import train_agent
+
+    train_agent(config, own["steps"])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,38 @@
+"""Measure speed and size on this machine, each row beside its limit measured in the same run; write benchmarks/latest.json.
+
+A row: {"value": median, "unit", "limit", "ratio": value / limit, "spread": [least, most]}.
+Examples: python -m benchmarks; python -m benchmarks --only record
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import data
+from genie_tf.cli import run
+from genie_tf.episodes.format import write_json
+from genie_tf.errors import UserError
+
+ROWS: dict[str, Callable[[], dict]] = data.ROWS
+TARGET = Path(__file__).parent / "latest.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", metavar="ROW", help="measure one row and print it: " + ", ".join(ROWS))
+    only = parser.parse_args().only
+    if only and only not in ROWS:
+        raise UserError(f"no row {only}: choose one of {', '.join(ROWS)}")
+    results = {}
+    print(f"{'row':14} {'value':>12} {'limit':>12} {'ratio':>6}  {'spread':24} unit")
+    for name in [only] if only else ROWS:
+        row = results[name] = ROWS[name]()
+        spread = "{:,.6g} to {:,.6g}".format(*row["spread"])
+        print(f"{name:14} {row['value']:12,.6g} {row['limit']:12,.6g} {row['ratio']:6.2f}  {spread:24} {row['unit']}", flush=True)
+    if not only:
+        write_json(TARGET, results)
+        print(f"wrote {TARGET}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,263 @@
+"""Recording and reading: how fast, how large, and what the machine allows."""
+
+import dataclasses
+import multiprocessing
+import os
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+import av
+import numpy as np
+
+from genie_tf.cli import quiet
+from genie_tf.config import RecordConfig
+from genie_tf.episodes.dataset import Episodes
+from genie_tf.episodes.format import EPISODE_DTYPE, _write_header
+from genie_tf.episodes.video import encode_video
+
+with quiet():
+    from genie_tf.episodes.recorder import ENVIRONMENTS, SHARDS, make_game, record_shard, shard_game
+
+CORES = len(os.sched_getaffinity(0))
+REPEATS = 3
+FRAMES = 32_000  # recorded by each worker in one run
+BARE_STEPS = 1_000  # of each vector of environments
+WINDOW, BATCH, BATCHES = 16, 36, 60
+TEN_MILLION = 10_000_000
+PAPER = RecordConfig(
+    distribution_mode="hard", use_backgrounds=True, restrict_themes=False, agent="uniform", hold=1, train_frames=FRAMES * SHARDS
+)
+SPARSE_EPISODE = 600  # frames
+
+
+def row(values: list[float], limits: list[float], unit: str) -> dict:
+    """Median and spread of several runs, beside the median of the limit."""
+    value, limit = float(np.median(values)), float(np.median(limits))
+    return {"value": value, "unit": unit, "limit": limit, "ratio": value / limit, "spread": [min(values), max(values)]}
+
+
+class Silent:
+    def update(self, count: int = 1) -> None:
+        pass
+
+
+def together(work, *arguments) -> float:
+    """Seconds that `work(k, *arguments)`, a generator that yields once it is ready, takes on all cores at once."""
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Barrier(CORES + 1), context.Barrier(CORES + 1)
+    processes = [context.Process(target=_worker, args=(ready, done, work, k, arguments)) for k in range(CORES)]
+    for process in processes:
+        process.start()
+    ready.wait()
+    start = time.perf_counter()
+    done.wait()
+    seconds = time.perf_counter() - start
+    for process in processes:
+        process.join()
+    return seconds
+
+
+def _worker(ready, done, work, k: int, arguments) -> None:
+    steps = work(k, *arguments)
+    next(steps)
+    ready.wait()
+    for _ in steps:
+        pass
+    done.wait()
+
+
+def bare_worker(k: int):
+    env = shard_game(PAPER, "train", k % SHARDS)
+    actions = np.random.default_rng(k).integers(0, 15, (BARE_STEPS, ENVIRONMENTS)).astype(np.int32)
+    env.observe()
+    yield
+    for action in actions:
+        env.act(action)
+        env.observe()
+    yield
+
+
+def record_worker(k: int, folder: str, file_format: str):
+    shard_game(PAPER, "train", k % SHARDS).close()  # loads the game's pictures, a second that a long recording does not feel
+    yield
+    own = Path(folder) / str(k)
+    own.mkdir()
+    record_shard(dataclasses.replace(PAPER, format=file_format), "train", k % SHARDS, own, Path(), 0, Silent())
+    yield
+
+
+def bare_frames_per_second() -> float:
+    """The game alone, the faster of: a process for each core, and one process with a thread for each."""
+    apart = CORES * ENVIRONMENTS * BARE_STEPS / together(bare_worker)
+    env = make_game(PAPER, (0, 1000), CORES * ENVIRONMENTS, 1, threads=CORES)
+    actions = np.random.default_rng(0).integers(0, 15, (BARE_STEPS, CORES * ENVIRONMENTS)).astype(np.int32)
+    env.observe()
+    start = time.perf_counter()
+    for action in actions:
+        env.act(action)
+        env.observe()
+    at_once = actions.size / (time.perf_counter() - start)
+    env.close()
+    return max(apart, at_once)
+
+
+def recording(file_format: str) -> dict:
+    """Frames a second recorded to disk by a worker for each core, hold 1, hard CoinRun in full graphics."""
+    values, limits = [], []
+    for _ in range(REPEATS):
+        limits.append(bare_frames_per_second())
+        with tempfile.TemporaryDirectory() as folder:
+            values.append(CORES * FRAMES / together(record_worker, folder, file_format))
+    return row(values, limits, f"frames/s, {CORES} workers; limit: the game alone")
+
+
+@cache
+def sample(file_format: str) -> tempfile.TemporaryDirectory:
+    """About 1 GB of frames, recorded as the paper records them."""
+    folder = tempfile.TemporaryDirectory()
+    config = dataclasses.replace(PAPER, format=file_format, train_frames=10_500 * SHARDS)
+    for shard in range(SHARDS):
+        record_shard(config, "train", shard, Path(folder.name), Path(), 0, Silent())
+    return folder
+
+
+def on_one_core(measure) -> float:
+    """Frames a second of `measure(rng)`, which returns how many frames it has read."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        rng, start = np.random.default_rng(0), time.perf_counter()
+        count = sum(measure(rng) for _ in range(BATCHES))
+        return count / (time.perf_counter() - start)
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def memory_copy() -> float:
+    """Frames a second that memory gives: random windows of an array."""
+    film = np.zeros((84_000, 64, 64, 3), np.uint8)
+    out = np.zeros((BATCH, WINDOW, 64, 64, 3), np.uint8)
+
+    def measure(rng) -> int:
+        for window, start in zip(out, rng.integers(0, len(film) - WINDOW, BATCH)):
+            window[:] = film[start : start + WINDOW]
+        return BATCH * WINDOW
+
+    on_one_core(measure)
+    return on_one_core(measure)
+
+
+def reading(file_format: str) -> dict:
+    """Frames a second of random windows from a warm recording, on one core."""
+    episodes = Episodes(sample(file_format).name)
+    windows = episodes.windows(WINDOW)
+
+    def measure(rng) -> int:
+        return len(episodes.frames(windows.draw(rng, BATCH)[:, None] + np.arange(WINDOW)).reshape(-1, 64, 64, 3))
+
+    on_one_core(measure)
+    values = [on_one_core(measure) for _ in range(REPEATS)]
+    return row(values, [memory_copy()], "frames/s, random windows of 16, one core; limit: memory copy")
+
+
+def video_of_sample(folder: Path) -> tuple[Path, int, float]:
+    """One lossless video of an eighth of the sample: its file, its frames, and frames a second of writing it on one core."""
+    episodes = Episodes(sample("npy").name)
+    frames = episodes.frames(np.arange(len(episodes) // 8))
+    target = folder / "sample.mp4"
+    start = time.perf_counter()
+    target.write_bytes(encode_video(frames, 10))
+    return target, len(frames), len(frames) / (time.perf_counter() - start)
+
+
+def reading_video() -> dict:
+    """As `reading`, of a lossless video, by seeking."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, length, _ = video_of_sample(Path(folder))
+        with av.open(str(file)) as container:
+            stream = container.streams.video[0]
+            stream.thread_count = 1
+
+            def measure(rng) -> int:
+                first = int(rng.integers(0, length - WINDOW))
+                container.seek(int(first / stream.average_rate / stream.time_base), stream=stream)
+                read = 0
+                for frame in container.decode(stream):
+                    if frame.time * stream.average_rate >= first - 0.5:
+                        frame.to_ndarray(format="rgb24")
+                        read += 1
+                    if read == WINDOW:
+                        return read
+                return read
+
+            values = [on_one_core(measure) for _ in range(REPEATS)]
+    return row(values, [memory_copy()], "frames/s, random windows of 16, one core; limit: memory copy")
+
+
+def size(file_format: str) -> dict:
+    """Gigabytes of ten million frames, from the bytes of a sample; the limit is a disk of 40 GB."""
+    if file_format == "mp4":
+        with tempfile.TemporaryDirectory() as folder:
+            file, length, _ = video_of_sample(Path(folder))
+            gigabytes = file.stat().st_size / length * TEN_MILLION / 1e9
+    else:
+        episodes = Episodes(sample(file_format).name)
+        total = sum(os.path.getsize(episode.path) for episode in episodes.episodes)
+        gigabytes = total / len(episodes) * TEN_MILLION / 1e9
+    return row([gigabytes], [40.0], "GB for 10 M frames; limit: 40 GB")
+
+
+def writing_video() -> dict:
+    """Frames a second of writing a lossless video of what is recorded, on one core."""
+    with tempfile.TemporaryDirectory() as folder:
+        values = [video_of_sample(Path(folder))[2] for _ in range(REPEATS)]
+    return row(values, [bare_frames_per_second() / CORES], "frames/s, export, one core; limit: the game alone")
+
+
+def peak_memory(frames: int) -> float:
+    """Megabytes that a process holds at most while it reads random windows of that many frames.
+
+    The files are sparse: they take no room, and are read like any other.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(-(-frames // SPARSE_EPISODE)):
+            with open(Path(folder) / f"{number:06d}.npy", "wb") as file:
+                _write_header(file, SPARSE_EPISODE)
+                file.truncate(file.tell() + SPARSE_EPISODE * EPISODE_DTYPE.itemsize)
+        context = multiprocessing.get_context("spawn")
+        queue = context.Queue()
+        process = context.Process(target=_read_windows, args=(folder, queue))
+        process.start()
+        megabytes = queue.get()
+        process.join()
+    return megabytes
+
+
+def _read_windows(folder: str, queue) -> None:
+    episodes = Episodes(folder)
+    windows, rng = episodes.windows(WINDOW), np.random.default_rng(0)
+    for _ in range(200):
+        episodes.frames(windows.draw(rng, BATCH)[:, None] + np.arange(WINDOW))
+    status = Path("/proc/self/status").read_text()  # getrusage would count what the parent held at the fork
+    queue.put(int(status.split("VmHWM:")[1].split()[0]) / 1e3)
+
+
+def memory() -> dict:
+    """Memory with 10^6 frames, beside memory with 10^4."""
+    return row([peak_memory(1_000_000)], [peak_memory(10_000)], "MB reading 10^6 frames; limit: 10^4 frames")
+
+
+ROWS = {
+    "record": lambda: recording("npy"),
+    "record.b2nd": lambda: recording("b2nd"),
+    "export.mp4": writing_video,
+    "load": lambda: reading("npy"),
+    "load.b2nd": lambda: reading("b2nd"),
+    "load.mp4": reading_video,
+    "load.memory": memory,
+    "size.npy": lambda: size("npy"),
+    "size.b2nd": lambda: size("b2nd"),
+    "size.mp4": lambda: size("mp4"),
+}

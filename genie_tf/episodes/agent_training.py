@@ -1,0 +1,152 @@
+"""Train the agent that plays: PPO (Schulman et al. 2017, arXiv 1707.06347) by stable-baselines3 on the training levels.
+
+This module alone needs the extra of requirements-agent.txt to be imported.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import gym3
+import gymnasium
+import numpy as np
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
+from tqdm import tqdm
+
+from genie_tf.config import Config, RecordConfig
+from genie_tf.episodes.agents import POLICY, make_agent
+from genie_tf.episodes.format import FRAME_SIZE, write_whole
+from genie_tf.episodes.recorder import check, level_range, make_game
+
+ENVIRONMENTS = 64
+ROLLOUT = 128  # decisions of each environment between two updates
+KEEP_EVERY = 10  # updates
+LEVELS = 200  # held out, to report returns on
+PPO_SETTINGS: dict[str, Any] = {  # those of Procgen's paper (Cobbe et al. 2019, arXiv 1912.01588, App. D), gamma for held actions
+    "n_steps": ROLLOUT, "batch_size": 1024, "n_epochs": 3, "learning_rate": 5e-4, "gamma": 0.99, "gae_lambda": 0.95,
+    "ent_coef": 0.01, "clip_range": 0.2, "vf_coef": 0.5, "max_grad_norm": 0.5,
+}  # fmt: skip
+
+
+class HeldGame(VecEnv):
+    """A vectorised Procgen game as stable-baselines3 wants it: a step is a decision, held as the recorder holds it."""
+
+    def __init__(self, env, hold: int):
+        actions, frame = gymnasium.spaces.Discrete(15), gymnasium.spaces.Box(0, 255, (FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
+        super().__init__(env.num, frame, actions)
+        self.env, self.hold = env, hold
+
+    def reset(self):
+        return self.env.observe()[1]["rgb"]
+
+    def step_async(self, actions):
+        self.actions = np.asarray(actions, np.int32)
+
+    def step_wait(self):
+        """An episode that ends while an action is held ends the step; its next one begins under the rest of that action."""
+        total, done = np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, bool)
+        for _ in range(self.hold):
+            self.env.act(self.actions)
+            reward, observation, first = self.env.observe()
+            total += reward * ~done
+            done |= first
+        return observation["rgb"], total, done, [{} for _ in range(self.num_envs)]
+
+    def close(self):
+        self.env.close()
+
+    def seed(self, seed=None):
+        return [None] * self.num_envs
+
+    def get_attr(self, attr_name, indices=None):
+        return [None] * self.num_envs
+
+    def set_attr(self, attr_name, value, indices=None):
+        raise NotImplementedError
+
+    def env_method(self, method_name, *args, indices=None, **kwargs):
+        raise NotImplementedError
+
+    def env_is_wrapped(self, wrapper_class, indices=None):
+        return [False] * self.num_envs
+
+
+class Keep(BaseCallback):
+    """Shows how far it is, and keeps the policy every ten updates."""
+
+    def __init__(self, file: Path, progress: tqdm):
+        super().__init__()
+        self.file, self.progress, self.updates = file, progress, 0
+
+    def _on_step(self) -> bool:
+        self.progress.update(self.training_env.num_envs)
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self.updates and self.updates % KEEP_EVERY == 0:
+            self.keep()
+        self.updates += 1
+        if self.model.ep_info_buffer:
+            self.progress.set_postfix({"return": f"{np.mean([info['r'] for info in self.model.ep_info_buffer]):.2f}"})
+
+    def keep(self) -> None:
+        write_whole(self.file, lambda file: self.model.save(file))
+
+
+def train_agent(config: Config, steps: int) -> None:
+    """Train PPO on the training levels for `steps` decisions, keep `model/<world>/agent.zip`, and report returns.
+
+    Stopped, it goes on from the policy kept last; `steps` counts from the very beginning.
+
+    Raises:
+        UserError: a setting that can't be.
+    """
+    check(config.record)
+    file = config.model_folder / POLICY
+    file.parent.mkdir(parents=True, exist_ok=True)
+    game = make_game(config.record, level_range(config.record, "train"), ENVIRONMENTS, config.record.seed, os.cpu_count() or 1)
+    env = VecNormalize(VecMonitor(HeldGame(game, config.record.hold)), norm_obs=False, gamma=PPO_SETTINGS["gamma"])
+    if file.exists():
+        model = PPO.load(file, env=env, device="cpu")
+    else:
+        model = PPO("CnnPolicy", env, seed=config.record.seed, device="cpu", **PPO_SETTINGS)
+    if model.num_timesteps < steps:
+        with tqdm(total=steps, initial=model.num_timesteps, desc="agent", unit=" decisions") as progress:
+            callback = Keep(file, progress)
+            model.learn(steps - model.num_timesteps, callback=callback, reset_num_timesteps=False)
+            callback.keep()
+    else:
+        print(f"done already: {file} has {model.num_timesteps} decisions; give more --steps to go on")
+    env.close()
+    report(config.record, file)
+
+
+def held_out_returns(config: RecordConfig, agent) -> np.ndarray:
+    """Sum of rewards of one episode in each of `LEVELS` test levels: float (LEVELS,)."""
+    first_level, count = level_range(config, "test")
+    levels = range(first_level, first_level + min(LEVELS, count))
+    env = gym3.ConcatEnv([make_game(config, (level, 1), 1, config.seed, 0) for level in levels])
+    total, over, left = np.zeros(len(levels)), np.zeros(len(levels), bool), 0
+    frames, action = env.observe()[1]["rgb"], np.zeros(len(levels), np.int32)
+    with tqdm(total=len(levels), desc="held-out levels", unit=" levels", leave=False) as progress:
+        while not over.all():
+            if left == 0:
+                action, left = agent.act(frames, np.arange(len(levels))), config.hold
+            env.act(action)
+            reward, observation, first = env.observe()
+            total += reward * ~over
+            progress.update(int((first & ~over).sum()))
+            over |= first
+            frames, left = observation["rgb"], left - 1
+    return total
+
+
+def report(config: RecordConfig, file: Path) -> None:
+    """Print the returns of the trained agent beside those of chance, with 95 % intervals."""
+    for name in ("uniform", "original", "sticky", "trained"):
+        returns = held_out_returns(config, make_agent(dataclasses.replace(config, agent=name), file, LEVELS, [0]))
+        reach = 1.96 * returns.std(ddof=1) / np.sqrt(len(returns))
+        print(f"{name:9} return {returns.mean():5.2f} ± {reach:.2f} over {len(returns)} held-out levels")

@@ -1,0 +1,90 @@
+"""What is in a recording: its figures, and a contact sheet."""
+
+from pathlib import Path
+
+import numpy as np
+
+from genie_tf.episodes.dataset import Episodes
+from genie_tf.episodes.format import UNKNOWN, write_whole
+from genie_tf.episodes.recorder import SPLITS
+from genie_tf.errors import UserError
+
+SHEET = (6, 12)  # rows and columns of the contact sheet
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def describe_split(episodes: Episodes) -> dict:
+    """Figures of one split.
+
+    Returns:
+        `episodes`, `skipped`, `frames`, `levels`, `bytes_a_frame`; `lengths`, five quantiles; `actions`, int (256,), how often each
+        was taken; `returns`, float (E,).
+    """
+    actions, returns = np.zeros(256, int), np.zeros(len(episodes.episodes))
+    for i, episode in enumerate(episodes.episodes):
+        rows = episode.rows()
+        actions += np.bincount(rows["action"], minlength=256)
+        returns[i] = rows["reward"].sum()
+    size = sum(Path(episode.path).stat().st_size for episode in episodes.episodes)
+    return {
+        "episodes": len(episodes.episodes),
+        "skipped": episodes.skipped,
+        "frames": len(episodes),
+        "levels": len(np.unique(episodes.levels)),
+        "bytes_a_frame": size / len(episodes),
+        "lengths": np.quantile(episodes.lengths, QUANTILES),
+        "actions": actions,
+        "returns": returns,
+    }
+
+
+def contact_sheet(episodes: Episodes, rows: int, columns: int) -> np.ndarray:
+    """Frames spread evenly over a recording, as one picture uint8 (H, W, 3)."""
+    chosen = episodes.frames(episodes.windows(1).spread(rows * columns))
+    sheet = np.full((rows * columns, 66, 66, 3), 255, np.uint8)
+    sheet[: len(chosen), :64, :64] = chosen
+    return sheet.reshape(rows, columns, 66, 66, 3).swapaxes(1, 2).reshape(rows * 66, columns * 66, 3)
+
+
+def describe_recording(folder: Path) -> None:
+    """Print the figures of `record/<world>` and write `describe.png` into it.
+
+    Raises:
+        UserError: there is no recording.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    splits = [split for split in SPLITS if (folder / split).is_dir() and any((folder / split).iterdir())]
+    if not splits:
+        raise UserError(f"no recording in {folder}: give a folder such as record/coinrun_plain")
+    figure, panels = plt.subplots(len(splits), 3, figsize=(15, 4 * len(splits)), squeeze=False, width_ratios=(2, 1, 1))
+    for split, (sheet, lengths, actions) in zip(splits, panels):
+        episodes = Episodes(folder / split)
+        facts = describe_split(episodes)
+        taken = {a: n for a, n in enumerate(facts["actions"]) if n}
+        shares = ", ".join(f"{'unknown' if a == UNKNOWN else a} {100 * n / facts['frames']:.1f} %" for a, n in taken.items())
+        returns = facts["returns"]
+        print(
+            f"{split}: {facts['episodes']} episodes ({facts['skipped']} files skipped), {facts['frames']} frames, "
+            f"{facts['levels']} levels, {facts['bytes_a_frame']:.0f} bytes a frame\n"
+            f"  lengths: least {facts['lengths'][0]:.0f}, quartiles {facts['lengths'][1]:.0f} {facts['lengths'][2]:.0f} "
+            f"{facts['lengths'][3]:.0f}, most {facts['lengths'][4]:.0f}\n"
+            f"  actions: {shares}\n"
+            f"  returns: mean {returns.mean():.2f}, least {returns.min():.2f}, most {returns.max():.2f}, "
+            f"{100 * np.mean(returns > 0):.1f} % above 0"
+        )
+        sheet.imshow(contact_sheet(episodes, *SHEET))
+        sheet.set_title(f"{split}: {facts['frames']} frames, {facts['levels']} levels", fontsize=9)
+        sheet.axis("off")
+        lengths.hist(episodes.lengths, bins=40)
+        lengths.set_title("frames in an episode", fontsize=9)
+        actions.bar([("?" if a == UNKNOWN else str(a)) for a in taken], list(taken.values()))
+        actions.set_title("actions taken", fontsize=9)
+    figure.tight_layout()
+    target = folder / "describe.png"
+    write_whole(target, lambda file: figure.savefig(file, format="png", dpi=110))
+    plt.close(figure)
+    print(f"wrote {target}")

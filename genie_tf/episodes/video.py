@@ -1,0 +1,279 @@
+"""Episodes out of videos, and videos out of episodes."""
+
+import dataclasses
+import glob
+import io
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from genie_tf.config import Config
+from genie_tf.episodes.dataset import Episodes
+from genie_tf.episodes.format import EPISODE_DTYPE, FRAME_SIZE, UNKNOWN, EpisodeWriter, save_array, write_json, write_whole
+from genie_tf.episodes.recorder import SPLITS, claimed, refuse_other_settings
+from genie_tf.errors import UserError
+
+SIDECAR_DTYPE = np.dtype([(name, EPISODE_DTYPE[name]) for name in ("action", "reward", "first", "level")])
+KEYFRAME_EVERY = 16
+TENTHS = (*["train"] * 8, "validation", "test")  # where ten videos go, or ten parts of one
+
+
+# Out -----------------------------------------------------------------------------------------------
+
+
+def encode_video(frames: np.ndarray, frames_per_second: float, crf: int = 0) -> bytes:
+    """The MP4 file, H.264, of uint8 (T, H, W, 3).
+
+    Args:
+        crf: 0 keeps every value (RGB); above, the constant rate factor, 51 the smallest file (H and W even).
+    """
+    file = io.BytesIO()  # an error of writing to disk would come out of PyAV as another
+    with av.open(file, "w", format="mp4") as container:
+        rate = Fraction(frames_per_second).limit_denominator(1000)
+        stream = container.add_stream("libx264" if crf else "libx264rgb", rate=rate)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv444p" if crf else "rgb24"
+        stream.options = {"crf": str(crf)} if crf else {"qp": "0", "preset": "veryfast"}
+        stream.codec_context.gop_size = KEYFRAME_EVERY
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+    return file.getvalue()
+
+
+def export_videos(config: Config, crf: int = 0, worker: int = 0, workers: int = 1) -> None:
+    """Write this worker's episodes of `record/<world>/` as videos to `record/<world>/mp4/<split>/`.
+
+    Beside each lies a `.npy` of the same name with what the video can't hold: a structured array (T,) of action, reward, first,
+    level. Videos that are there already are left alone.
+
+    Raises:
+        UserError: there is no recording.
+    """
+    root = Path("record") / config.world
+    recordings = [Episodes(root / split) for split in SPLITS if (root / split).is_dir()]
+    if not recordings:
+        raise UserError(f"no recording in {root}: record one with ./data_collect.bash, or name another --world")
+    episodes = [(recording.folder, episode) for recording in recordings for episode in recording.episodes]
+    written = 0
+    for folder, episode in tqdm(episodes[worker::workers], desc=f"export, worker {worker}", unit=" episodes", position=worker):
+        target = root / "mp4" / folder.name / (Path(episode.path).stem + ".mp4")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            continue
+        rows = episode.rows()
+        save_array(target.with_suffix(".npy"), rows[["action", "reward", "first", "level"]].astype(SIDECAR_DTYPE))
+        video = encode_video(rows["frame"], config.play.frames_per_second, crf)
+        write_whole(target, lambda file, video=video: file.write(video))
+        written += 1
+    print(f"worker {worker} wrote {written} videos to {root / 'mp4'}, {'lossy' if crf else 'lossless'}")
+
+
+# In ------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class VideoImport:
+    """How videos become episodes.
+
+    Args:
+        frames_per_second: Frames kept of a second of video; a slower video keeps all of its own.
+        crop: Left, top, width, height of the part that is kept, in pixels; empty for the largest square in the middle.
+        cut: Scene score from which a new episode begins, 0 to 1 (ffmpeg's `select` filter); 0 for never.
+    """
+
+    frames_per_second: float
+    crop: tuple[int, ...] = ()
+    cut: float = 0.4
+
+
+class SceneCuts:
+    """Says of each frame in turn whether a new scene begins with it."""
+
+    def __init__(self, stream, threshold: float):
+        self.graph = av.filter.Graph() if threshold else None
+        if self.graph is None:
+            return
+        source = self.graph.add_buffer(template=stream, time_base=stream.time_base)
+        scale = self.graph.add("scale", f"{FRAME_SIZE}:{FRAME_SIZE}:flags=area")
+        select, sink = self.graph.add("select", f"gt(scene,{threshold})"), self.graph.add("buffersink")
+        for a, b in ((source, scale), (scale, select), (select, sink)):
+            a.link_to(b)
+        self.graph.configure()
+
+    def __call__(self, frame) -> bool:
+        if self.graph is None:
+            return False
+        self.graph.push(frame)
+        try:
+            self.graph.pull()
+            return True
+        except (av.BlockingIOError, av.EOFError):
+            return False
+
+
+def square(frame: np.ndarray, crop: tuple[int, ...]) -> np.ndarray:
+    """The kept part of uint8 (H, W, 3) as (64, 64, 3); of the right size already, it stays as it is."""
+    height, width = frame.shape[:2]
+    side = min(height, width)
+    left, top, wide, high = crop or ((width - side) // 2, (height - side) // 2, side, side)
+    part = frame[top : top + high, left : left + wide]
+    if part.shape[:2] == (FRAME_SIZE, FRAME_SIZE):
+        return part
+    return np.asarray(Image.fromarray(part).resize((FRAME_SIZE, FRAME_SIZE), Image.Resampling.BOX))
+
+
+def frames_of(video: Path, options: VideoImport, threads: int, progress: tqdm) -> Iterator[dict]:
+    """Kept frames of a video: `frame` uint8 (64, 64, 3), `index` among all its frames, `new_scene`.
+
+    Raises:
+        av.FFmpegError: it is no video, or ends in the middle.
+    """
+    with av.open(str(video)) as container:
+        if not container.streams.video:
+            raise UserError("it holds no video")
+        stream = container.streams.video[0]
+        stream.thread_type, stream.thread_count = "AUTO", threads
+        cuts = SceneCuts(stream, options.cut)
+        rate = float(stream.average_rate or options.frames_per_second)
+        slack, due, new_scene = 0.5 / rate, 0, True  # a frame is taken if it is the nearest to its time
+        for index, frame in enumerate(container.decode(stream)):
+            progress.update()
+            new_scene |= cuts(frame)
+            if rate > options.frames_per_second:
+                time = (
+                    index / rate if frame.time is None else frame.time - float((stream.start_time or 0) * (stream.time_base or 0))
+                )
+                if time + slack < due / options.frames_per_second:
+                    continue
+                due = int((time + slack) * options.frames_per_second) + 1
+            pixels = frame.to_ndarray(format="rgb24")
+            if options.crop and (pixels.shape[1] < sum(options.crop[::2]) or pixels.shape[0] < sum(options.crop[1::2])):
+                raise UserError(f"its frames are {pixels.shape[1]} x {pixels.shape[0]}, too small for the crop")
+            yield {"frame": square(pixels, options.crop), "index": index, "new_scene": new_scene}
+            new_scene = False
+
+
+def count_frames(video: Path) -> int:
+    """Frames of a video by its packets, which costs no decoding; 0 if it can't be told."""
+    try:
+        with av.open(str(video)) as container:
+            return sum(packet.size > 0 for packet in container.demux(video=0))
+    except (av.FFmpegError, IndexError, OSError):
+        return 0
+
+
+def sidecar_of(video: Path) -> np.ndarray | None:
+    """What `export_videos` laid beside a video, if it did."""
+    file = video.with_suffix(".npy")
+    if not file.exists():
+        return None
+    try:
+        rows = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError):
+        rows = None
+    if rows is None or rows.dtype != SIDECAR_DTYPE or rows.shape != (count_frames(video),):
+        tqdm.write(f"{file} does not fit {video.name}: its actions stay unknown")
+        return None
+    return rows
+
+
+def import_videos(config: Config, pattern: str, options: VideoImport, worker: int = 0, workers: int = 1, threads: int = 1) -> None:
+    """Make episodes of this worker's videos, in `record/<world>/{train,validation,test}/`.
+
+    Actions are unknown (255), except of videos that still have the sidecar of their export. A video in a folder named train,
+    validation or test goes there. Of others, eight in ten go to train, one to validation, one to test; of fewer than ten videos,
+    the first eight tenths of each. `level` is the number of the video in the order of their names. A bad video is named, skipped
+    and counted; what precedes its fault is kept.
+
+    Raises:
+        UserError: no video matches, none can be read, or the folder holds something else.
+    """
+    videos = [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]
+    if not videos:
+        raise UserError(f"no file matches --video '{pattern}': name files, or a pattern in quotes, 'clips/*.mp4'")
+    if options.crop and (len(options.crop) != 4 or min(options.crop) < 0 or min(options.crop[2:]) < 1):
+        raise UserError(f"--crop {','.join(map(str, options.crop))}: give left,top,width,height in pixels")
+    if not options.frames_per_second > 0 or not 0 <= options.cut <= 1:
+        raise UserError("--fps must be more than 0, and --cut from 0 to 1")
+    root = Path("record") / config.world
+    for split in SPLITS:
+        (root / split).mkdir(parents=True, exist_ok=True)
+    if any(root.glob("*/shard*.json")):
+        raise UserError(f"{root} holds a recording of the game: give the videos a --name of their own")
+    shared = json.loads(json.dumps(dataclasses.asdict(options) | {"format": config.record.format}))
+    total = {"videos": 0, "episodes": 0, "frames": 0, "skipped": 0}
+    with tqdm(desc=f"import, worker {worker}", unit=" frames", position=worker) as progress:
+        for number in range(worker, len(videos), workers):
+            video, name = videos[number], f"video{number:05d}"
+            progress.set_postfix_str(f"{video.name}, {number + 1} of {len(videos)}")
+            done = root / f"{name}.json"
+            wanted = shared | {"video": str(video), "videos": len(videos)}
+            with claimed(root, name):
+                if done.exists():
+                    stats = json.loads(done.read_text())
+                    refuse_other_settings(done, stats.pop("config"), wanted)
+                else:
+                    stats = import_video(config, video, number, len(videos), options, threads, progress)
+                    write_json(done, {"config": wanted, **stats})
+            total["videos"] += stats["frames"] > 0
+            total["skipped"] += stats["fault"] is not None and not stats["frames"]
+            total["episodes"] += stats["episodes"]
+            total["frames"] += stats["frames"]
+    print(
+        f"worker {worker}: {total['videos']} videos, {total['skipped']} skipped, {total['episodes']} episodes, "
+        f"{total['frames']} frames in {root}"
+    )
+    if range(worker, len(videos), workers) and not total["frames"]:
+        raise UserError(f"none of the videos of '{pattern}' could be read")
+
+
+def import_video(config: Config, video: Path, number: int, videos: int, options: VideoImport, threads: int, progress: tqdm) -> dict:
+    """Make episodes of one video.
+
+    Returns:
+        Statistics: episodes, frames, and the `fault` that ended it, if any.
+    """
+    root, labels = Path("record") / config.world, sidecar_of(video)
+    if labels is not None:
+        options = dataclasses.replace(options, frames_per_second=float("inf"), cut=0.0)  # its rows are its frames
+    fixed = video.parent.name if video.parent.name in SPLITS else TENTHS[number % 10] if videos >= 10 or labels is not None else ""
+    length = count_frames(video)
+    stats: dict = {"episodes": 0, "frames": 0, "fault": None}
+    episode, in_split = None, ""
+    try:
+        for kept in frames_of(video, options, threads, progress):
+            split = fixed or TENTHS[min(10 * kept["index"] // max(length, 1), 9)]
+            if episode is None or kept["new_scene"] or split != in_split:
+                if episode is not None:
+                    episode.close()
+                name, in_split = f"video{number:05d}_{stats['episodes']:04d}.{config.record.format}", split
+                episode = EpisodeWriter(root / split / name)
+                stats["episodes"] += 1
+            if labels is None:
+                episode.append(kept["frame"], UNKNOWN, number)
+            else:
+                row = labels[kept["index"]]
+                episode.append(kept["frame"], row["action"], row["level"])
+                episode.earn(row["reward"])
+            stats["frames"] += 1
+    except (av.FFmpegError, UserError) as error:
+        stats["fault"] = str(error)
+    except BaseException:
+        if episode is not None:
+            episode.abandon()
+        raise
+    if episode is not None:
+        episode.close()
+    if stats["fault"] is None and not stats["frames"]:
+        stats["fault"] = "it has no frames"
+    if stats["fault"]:
+        kept_what = f"kept the {stats['frames']} frames before" if stats["frames"] else "skipped"
+        tqdm.write(f"{kept_what}: {video}: {stats['fault']}")
+    return stats

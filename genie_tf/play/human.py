@@ -1,0 +1,85 @@
+"""Your own play in the real game, recorded as episodes."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+from genie_tf.config import Config
+from genie_tf.episodes.format import EpisodeWriter, write_json
+from genie_tf.episodes.recorder import SPLITS, check, claimed, level_range, make_game, refuse_other_settings
+from genie_tf.play.window import Window
+
+STEPS_PER_SECOND = 15  # Procgen's own
+ORDER = (*SPLITS, *["train"] * 7)  # of ten episodes: so every split has one after three
+BUTTONS = {  # Procgen's names
+    "w": "UP", "a": "LEFT", "s": "DOWN", "d": "RIGHT", "up": "UP", "left": "LEFT", "down": "DOWN", "right": "RIGHT", "space": "D",
+}  # fmt: skip
+
+
+def record_human(config: Config) -> None:
+    """Open the game in a window and record one level after another, until q, into `record/<world>/`, behind what is there.
+
+    Every episode plays a level of its split; `record.hold` game steps make a frame, as with the other agents. An episode that is
+    left with r or q is kept as far as it came.
+
+    Raises:
+        UserError: there is no display, or a setting that can't be.
+    """
+    check(config.record)
+    root = Path("record") / config.world
+    root.mkdir(parents=True, exist_ok=True)
+    summary = root / "human.json"
+    wanted = json.loads(json.dumps(dataclasses.asdict(config.record)))
+    stats = {"episodes": 0, "cut": 0, "frames": 0, "reward": 0.0}
+    if summary.exists():
+        kept = json.loads(summary.read_text())
+        refuse_other_settings(summary, kept.pop("config"), wanted)
+        stats = kept
+    instead = "let an agent play instead, --record.agent original"
+    with claimed(root, "human"), Window(f"recording {config.world}", 64 * config.play.scale, instead) as window:
+        playing = True
+        while playing:
+            playing = record_level(config, root, stats, window)
+            write_json(summary, {"config": wanted, **stats})
+    print(f"{summary}: {stats['episodes']} episodes, {stats['frames']} frames")
+
+
+def record_level(config: Config, root: Path, stats: dict, window: Window) -> bool:
+    """One level: adds its episode to `stats`, and says whether to go on."""
+    number = stats["episodes"]
+    split = ORDER[number % len(ORDER)]
+    first_level, count = level_range(config.record, split)
+    level = first_level + int(np.random.default_rng([config.record.seed, number]).integers(count))
+    (root / split).mkdir(exist_ok=True)
+    env = make_game(config.record, (level, 1), 1, config.record.seed)
+    episode = EpisodeWriter(root / split / f"human_{number:05d}.{config.record.format}")
+    left, over = 0, False  # game steps for which the action is still held; whether the level is
+    left_by: set[str] = set()
+    try:
+        frame, action = env.observe()[1]["rgb"][0], np.array([4], np.int32)
+        while not over and not left_by:
+            keys = window.keys()
+            left_by = keys.tapped & {"r", "q"}
+            if left == 0:
+                pressed = [BUTTONS[key] for key in keys.down & BUTTONS.keys()]
+                action = env.keys_to_act([pressed])[0].astype(np.int32)
+                episode.append(frame, action[0], level)
+                left = config.record.hold
+            env.act(action)
+            reward, observation, first = env.observe()
+            episode.earn(reward[0])
+            frame, left, over = observation["rgb"][0], left - 1, bool(first[0])
+            text = f"{split}, level {level}   {stats['frames'] + episode.length} frames   w a s d space   r next  q keep and quit"
+            window.show(frame, text, STEPS_PER_SECOND)
+            stats["reward"] += float(reward[0])
+    except BaseException:
+        episode.abandon()
+        raise
+    finally:
+        env.close()
+    episode.close()
+    stats["episodes"], stats["cut"] = number + 1, stats["cut"] + (not over)
+    stats["frames"] += episode.length
+    return "q" not in left_by

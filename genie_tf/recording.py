@@ -1,0 +1,50 @@
+"""What `extract.py` does: record, import, export, describe."""
+
+import os
+from pathlib import Path
+
+from genie_tf.config import Config
+from genie_tf.episodes.describe import describe_recording
+from genie_tf.episodes.recorder import record
+from genie_tf.episodes.video import VideoImport, export_videos, import_videos
+from genie_tf.errors import UserError
+from genie_tf.play.human import record_human
+
+
+def extract(
+    config: Config,
+    worker: int = 0,
+    workers: int = 1,
+    video: str | None = None,
+    name: str | None = None,
+    fps: float | None = None,
+    crop: list[int] | None = None,
+    cut: float = 0.4,
+    export: str | None = None,
+    crf: int = 0,
+    describe: str | None = None,
+) -> None:
+    """Describe a recording, export it, import videos, record a person, or an agent. Arguments: see `extract.py --help`.
+
+    Raises:
+        UserError: what is wrong, and what to do.
+    """
+    config.world = name or config.world
+    asked = [option for option, value in (("--video", video), ("--export", export), ("--describe", describe)) if value]
+    if len(asked) > 1:
+        raise UserError(f"{' and '.join(asked)} at once: give one of them")
+    if not 0 <= worker < workers:
+        raise UserError(f"worker {worker} of {workers}: count workers from 0")
+    if describe:
+        describe_recording(Path(describe))
+    elif export:
+        export_videos(config, crf, worker, workers)
+    elif video:
+        options = VideoImport(config.play.frames_per_second if fps is None else fps, tuple(crop or ()), cut)
+        import_videos(config, video, options, worker, workers, max(1, (os.cpu_count() or 1) // workers))
+    elif config.record.agent == "human":
+        if workers > 1:
+            raise UserError("one person plays at a time: `python extract.py --record.agent human`")
+        record_human(config)
+    else:
+        record(config.record, config.world, worker, workers)
