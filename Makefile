@@ -9,7 +9,7 @@ export PYTHON := $(RUN)
 export TF_CPP_MIN_LOG_LEVEL := 3
 FIND_PYTHON := for p in python3.11 python3.12 python3 python; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done
 
-.PHONY: help setup demo play notebooks bench test lint format lock clean
+.PHONY: help setup demo agent play notebooks bench test lint format lock clean
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
@@ -39,6 +39,9 @@ demo: setup ## record, train, evaluate: a world to play, in about half an hour o
 	@echo "6/6 a dream: a film of one, under given keys"
 	@$(RUN) dream_play_tf.py --config $(CONFIG) --actions "ddddd[wd]ddd[wd]ddaaaa[wa]aa" --play.scale 4 --out model/$(WORLD)/dream.gif
 	@echo; echo "done. Figures, pictures and the film lie in model/$(WORLD). Now play it: make play"
+
+agent: setup ## install the extra for the trained agent: PyTorch, stable-baselines3
+	@$(RUN) -m pip install --disable-pip-version-check -q -r requirements-agent.txt
 
 play: setup ## open the window on the trained world: w a d, r, q
 	@$(RUN) dream_play_tf.py --config $(CONFIG)

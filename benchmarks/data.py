@@ -7,6 +7,7 @@ import tempfile
 import time
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -20,6 +21,7 @@ from genie_tf.episodes.video import encode_video
 with quiet():
     from genie_tf.episodes.recorder import ENVIRONMENTS, SHARDS, make_game, record_shard, shard_game
 
+Format = Literal["npy", "b2nd"]
 CORES = len(os.sched_getaffinity(0))
 REPEATS = 3
 FRAMES = 32_000  # recorded by each worker in one run
@@ -29,6 +31,7 @@ TEN_MILLION = 10_000_000
 PAPER = RecordConfig(
     distribution_mode="hard", use_backgrounds=True, restrict_themes=False, agent="uniform", hold=1, train_frames=FRAMES * SHARDS
 )
+VIDEO_RATE = 10
 SPARSE_EPISODE = 600  # frames
 
 
@@ -79,7 +82,7 @@ def bare_worker(k: int):
     yield
 
 
-def record_worker(k: int, folder: str, file_format: str):
+def record_worker(k: int, folder: str, file_format: Format):
     shard_game(PAPER, "train", k % SHARDS).close()  # loads the game's pictures, a second that a long recording does not feel
     yield
     own = Path(folder) / str(k)
@@ -103,7 +106,7 @@ def bare_frames_per_second() -> float:
     return max(apart, at_once)
 
 
-def recording(file_format: str) -> dict:
+def recording(file_format: Format) -> dict:
     """Frames a second recorded to disk by a worker for each core, hold 1, hard CoinRun in full graphics."""
     values, limits = [], []
     for _ in range(REPEATS):
@@ -114,7 +117,7 @@ def recording(file_format: str) -> dict:
 
 
 @cache
-def sample(file_format: str) -> tempfile.TemporaryDirectory:
+def sample(file_format: Format) -> tempfile.TemporaryDirectory:
     """About 1 GB of frames, recorded as the paper records them."""
     folder = tempfile.TemporaryDirectory()
     config = dataclasses.replace(PAPER, format=file_format, train_frames=10_500 * SHARDS)
@@ -149,7 +152,7 @@ def memory_copy() -> float:
     return on_one_core(measure)
 
 
-def reading(file_format: str) -> dict:
+def reading(file_format: Format) -> dict:
     """Frames a second of random windows from a warm recording, on one core."""
     episodes = Episodes(sample(file_format).name)
     windows = episodes.windows(WINDOW)
@@ -168,7 +171,7 @@ def video_of_sample(folder: Path) -> tuple[Path, int, float]:
     frames = episodes.frames(np.arange(len(episodes) // 8))
     target = folder / "sample.mp4"
     start = time.perf_counter()
-    target.write_bytes(encode_video(frames, 10))
+    target.write_bytes(encode_video(frames, VIDEO_RATE))
     return target, len(frames), len(frames) / (time.perf_counter() - start)
 
 
@@ -182,10 +185,10 @@ def reading_video() -> dict:
 
             def measure(rng) -> int:
                 first = int(rng.integers(0, length - WINDOW))
-                container.seek(int(first / stream.average_rate / stream.time_base), stream=stream)
+                container.seek(int(first / VIDEO_RATE / float(stream.time_base or 1)), stream=stream)
                 read = 0
                 for frame in container.decode(stream):
-                    if frame.time * stream.average_rate >= first - 0.5:
+                    if frame.time * VIDEO_RATE >= first - 0.5:
                         frame.to_ndarray(format="rgb24")
                         read += 1
                     if read == WINDOW:
@@ -196,17 +199,23 @@ def reading_video() -> dict:
     return row(values, [memory_copy()], "frames/s, random windows of 16, one core; limit: memory copy")
 
 
-def size(file_format: str) -> dict:
+def size(files: list[Path], frames: int) -> dict:
     """Gigabytes of ten million frames, from the bytes of a sample; the limit is a disk of 40 GB."""
-    if file_format == "mp4":
-        with tempfile.TemporaryDirectory() as folder:
-            file, length, _ = video_of_sample(Path(folder))
-            gigabytes = file.stat().st_size / length * TEN_MILLION / 1e9
-    else:
-        episodes = Episodes(sample(file_format).name)
-        total = sum(os.path.getsize(episode.path) for episode in episodes.episodes)
-        gigabytes = total / len(episodes) * TEN_MILLION / 1e9
+    gigabytes = sum(file.stat().st_size for file in files) / frames * TEN_MILLION / 1e9
     return row([gigabytes], [40.0], "GB for 10 M frames; limit: 40 GB")
+
+
+def size_of_episodes(file_format: Format) -> dict:
+    """As `size`, of a recording."""
+    episodes = Episodes(sample(file_format).name)
+    return size([Path(episode.path) for episode in episodes.episodes], len(episodes))
+
+
+def size_of_video() -> dict:
+    """As `size`, of a lossless video."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, length, _ = video_of_sample(Path(folder))
+        return size([file], length)
 
 
 def writing_video() -> dict:
@@ -257,7 +266,7 @@ ROWS = {
     "load.b2nd": lambda: reading("b2nd"),
     "load.mp4": reading_video,
     "load.memory": memory,
-    "size.npy": lambda: size("npy"),
-    "size.b2nd": lambda: size("b2nd"),
-    "size.mp4": lambda: size("mp4"),
+    "size.npy": lambda: size_of_episodes("npy"),
+    "size.b2nd": lambda: size_of_episodes("b2nd"),
+    "size.mp4": size_of_video,
 }

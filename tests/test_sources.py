@@ -366,6 +366,25 @@ def test_videos_and_the_game_do_not_mix(tmp_path, monkeypatch):
     recorder.record(RecordConfig(train_frames=128, validation_frames=128, test_frames=128), "w")
     with pytest.raises(UserError, match="--name of their own"):
         imported(write(tmp_path / "a.mp4", film(5, 1)), "w")
+    imported(tmp_path / "a.mp4", "v")
+    with pytest.raises(UserError, match="holds videos"):
+        recorder.record(RecordConfig(), "v")
+
+
+def test_workers_share_the_videos_and_later_ones_are_added(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(11):
+        write(tmp_path / "clips" / f"{number:02d}.mp4", film(4, number))
+    imported("clips/*", "one")
+    for worker in range(2):
+        import_videos(Config(world="two"), "clips/*", KEEP_ALL, worker, 2)
+    one, two = everything("one"), everything("two")
+    for split in recorder.SPLITS:
+        np.testing.assert_array_equal(one[split], two[split])
+    write(tmp_path / "clips" / "11.mp4", film(4, 11))
+    imported("clips/*", "one")
+    np.testing.assert_array_equal(everything("one")["train"][: len(one["train"])], one["train"])
+    assert len(everything("one")["train"]) == len(one["train"]) + 4
 
 
 def test_one_thing_at_a_time():

@@ -133,7 +133,7 @@ class Episodes:
     def transition_rows(self, rows: np.ndarray) -> np.ndarray:
         """Rows (..., 3) of frames t - 1, t, t + 1 around `rows` (...); at an episode's first step frame t stands for t - 1."""
         _, step = self.locate(rows)
-        previous = rows - (step > 0)
+        previous: np.ndarray = rows - (step > 0)
         return np.stack([previous, rows, rows + 1], axis=-1)
 
 

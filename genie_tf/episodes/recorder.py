@@ -208,6 +208,8 @@ def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) 
     check(config)
     wanted = json.loads(json.dumps(dataclasses.asdict(config)))
     policy = Path(config.policy or Path("model") / world / "agent.zip")
+    if any((Path("record") / world).glob("video*.json")):
+        raise UserError(f"record/{world} holds videos: name another --world")
     todo = []
     for split in SPLITS:
         folder = Path("record") / world / split

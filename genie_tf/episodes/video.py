@@ -51,7 +51,7 @@ def export_videos(config: Config, crf: int = 0, worker: int = 0, workers: int = 
     """Write this worker's episodes of `record/<world>/` as videos to `record/<world>/mp4/<split>/`.
 
     Beside each lies a `.npy` of the same name with what the video can't hold: a structured array (T,) of action, reward, first,
-    level. Videos that are there already are left alone.
+    level. Videos that are newer than their episode are left alone.
 
     Raises:
         UserError: there is no recording.
@@ -65,7 +65,7 @@ def export_videos(config: Config, crf: int = 0, worker: int = 0, workers: int = 
     for folder, episode in tqdm(episodes[worker::workers], desc=f"export, worker {worker}", unit=" episodes", position=worker):
         target = root / "mp4" / folder.name / (Path(episode.path).stem + ".mp4")
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
+        if target.exists() and target.stat().st_mtime_ns > Path(episode.path).stat().st_mtime_ns:
             continue
         rows = episode.rows()
         save_array(target.with_suffix(".npy"), rows[["action", "reward", "first", "level"]].astype(SIDECAR_DTYPE))
@@ -142,14 +142,13 @@ def frames_of(video: Path, options: VideoImport, threads: int, progress: tqdm) -
         stream.thread_type, stream.thread_count = "AUTO", threads
         cuts = SceneCuts(stream, options.cut)
         rate = float(stream.average_rate or options.frames_per_second)
+        begins = float((stream.start_time or 0) * (stream.time_base or 0))
         slack, due, new_scene = 0.5 / rate, 0, True  # a frame is taken if it is the nearest to its time
         for index, frame in enumerate(container.decode(stream)):
             progress.update()
             new_scene |= cuts(frame)
             if rate > options.frames_per_second:
-                time = (
-                    index / rate if frame.time is None else frame.time - float((stream.start_time or 0) * (stream.time_base or 0))
-                )
+                time = index / rate if frame.time is None else frame.time - begins
                 if time + slack < due / options.frames_per_second:
                     continue
                 due = int((time + slack) * options.frames_per_second) + 1
@@ -166,6 +165,16 @@ def count_frames(video: Path) -> int:
         with av.open(str(video)) as container:
             return sum(packet.size > 0 for packet in container.demux(video=0))
     except (av.FFmpegError, IndexError, OSError):
+        return 0
+
+
+def expected_frames(video: Path) -> int:
+    """Frames of a video by its own word, for the progress bar."""
+    try:
+        with av.open(str(video)) as container:
+            stream = container.streams.video[0]
+            return stream.frames or int((container.duration or 0) / 1e6 * float(stream.average_rate or 0))
+    except (av.FFmpegError, IndexError):
         return 0
 
 
@@ -209,18 +218,21 @@ def import_videos(config: Config, pattern: str, options: VideoImport, worker: in
         raise UserError(f"{root} holds a recording of the game: give the videos a --name of their own")
     shared = json.loads(json.dumps(dataclasses.asdict(options) | {"format": config.record.format}))
     total = {"videos": 0, "episodes": 0, "frames": 0, "skipped": 0}
-    with tqdm(desc=f"import, worker {worker}", unit=" frames", position=worker) as progress:
-        for number in range(worker, len(videos), workers):
+    own = range(worker, len(videos), workers)
+    todo = [videos[number] for number in own if not (root / f"video{number:05d}.json").exists()]
+    frames = sum(expected_frames(video) for video in todo)
+    with tqdm(total=frames, desc=f"import, worker {worker}", unit=" frames", position=worker, disable=not todo) as progress:
+        for number in own:
             video, name = videos[number], f"video{number:05d}"
             progress.set_postfix_str(f"{video.name}, {number + 1} of {len(videos)}")
             done = root / f"{name}.json"
-            wanted = shared | {"video": str(video), "videos": len(videos)}
+            wanted = shared | {"video": str(video), "by_time": len(videos) < 10}
             with claimed(root, name):
                 if done.exists():
                     stats = json.loads(done.read_text())
                     refuse_other_settings(done, stats.pop("config"), wanted)
                 else:
-                    stats = import_video(config, video, number, len(videos), options, threads, progress)
+                    stats = import_video(config, video, number, wanted["by_time"], options, threads, progress)
                     write_json(done, {"config": wanted, **stats})
             total["videos"] += stats["frames"] > 0
             total["skipped"] += stats["fault"] is not None and not stats["frames"]
@@ -230,12 +242,18 @@ def import_videos(config: Config, pattern: str, options: VideoImport, worker: in
         f"worker {worker}: {total['videos']} videos, {total['skipped']} skipped, {total['episodes']} episodes, "
         f"{total['frames']} frames in {root}"
     )
-    if range(worker, len(videos), workers) and not total["frames"]:
+    if own and not total["frames"]:
         raise UserError(f"none of the videos of '{pattern}' could be read")
 
 
-def import_video(config: Config, video: Path, number: int, videos: int, options: VideoImport, threads: int, progress: tqdm) -> dict:
+def import_video(
+    config: Config, video: Path, number: int, by_time: bool, options: VideoImport, threads: int, progress: tqdm
+) -> dict:
     """Make episodes of one video.
+
+    Args:
+        number: Its place among all.
+        by_time: Whether it is shared out among the splits, unless its folder says where it belongs.
 
     Returns:
         Statistics: episodes, frames, and the `fault` that ended it, if any.
@@ -243,8 +261,10 @@ def import_video(config: Config, video: Path, number: int, videos: int, options:
     root, labels = Path("record") / config.world, sidecar_of(video)
     if labels is not None:
         options = dataclasses.replace(options, frames_per_second=float("inf"), cut=0.0)  # its rows are its frames
-    fixed = video.parent.name if video.parent.name in SPLITS else TENTHS[number % 10] if videos >= 10 or labels is not None else ""
-    length = count_frames(video)
+    fixed = TENTHS[number % 10] if not by_time or labels is not None else ""
+    if video.parent.name in SPLITS:
+        fixed = video.parent.name
+    length = 0 if fixed else count_frames(video)
     stats: dict = {"episodes": 0, "frames": 0, "fault": None}
     episode, in_split = None, ""
     try:
