@@ -1,8 +1,11 @@
 """What the tests share: a tiny world, made once by the real scripts."""
 
 import os
+import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -20,6 +23,13 @@ latent_action: {width: 16, epochs: 2, steps_per_epoch: 4, batch_size: 8}
 dynamics: {width: 32, depth: 2, heads: 2, epochs: 2, steps_per_epoch: 4, batch_size: 4}
 play: {evaluation_windows: 8, sampling_steps: 2, scale: 2, frames_per_second: 50}
 """
+FIGURES = {
+    "tokenizer.psnr", "tokenizer.codes_used",
+    "latent_action.codes_used", "latent_action.nmi", "latent_action.probe_accuracy", "latent_action.majority_accuracy",
+    *(f"dynamics.psnr.{t}" for t in range(1, 11)), *(f"dynamics.psnr_copy.{t}" for t in range(1, 11)),
+    "dynamics.delta_psnr_genie", "dynamics.delta_psnr_last",
+    "play.frames_per_second", "play.p95_ms",
+}  # fmt: skip
 
 
 class Place:
@@ -60,3 +70,39 @@ def tiny(tmp_path_factory) -> Place:
     for script in ("extract.py", "tokenizer_training.py", "idm_training.py", "dream_train_tf.py", "dream_evaluate_tf.py"):
         place.make(script)
     return place
+
+
+def refused(done, *words):
+    """One line that says what is wrong and what to do, exit code 2, no traceback."""
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and "Traceback" not in done.stderr, done.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def start(place, *command):
+    return subprocess.Popen(
+        command, cwd=place.folder, env=os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_for(condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came so far"
+        time.sleep(0.05)
+
+
+def run_on_full_disk(place, script, *options, room=100_000):
+    """No file may grow beyond `room` bytes: writing more fails as it does on a full disk."""
+
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    return subprocess.run(
+        [sys.executable, ROOT / script, "--config", "tiny.yaml", *options],
+        cwd=place.folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, preexec_fn=small_files,
+    )  # fmt: skip

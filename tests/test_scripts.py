@@ -2,39 +2,18 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, Place
-
-from genie_tf.episodes.dataset import Episodes
+from conftest import FIGURES, ROOT, Place, refused, run_on_full_disk, start, wait_for
 
 SCRIPTS = [
     "extract.py", "agent_training.py", "tokenizer_training.py", "idm_training.py", "dream_train_tf.py", "dream_evaluate_tf.py",
     "dream_play_tf.py",
 ]  # fmt: skip
-FIGURES = {
-    "tokenizer.psnr", "tokenizer.codes_used",
-    "latent_action.codes_used", "latent_action.nmi", "latent_action.probe_accuracy", "latent_action.majority_accuracy",
-    *(f"dynamics.psnr.{t}" for t in range(1, 11)), *(f"dynamics.psnr_copy.{t}" for t in range(1, 11)),
-    "dynamics.delta_psnr_genie", "dynamics.delta_psnr_last",
-    "play.frames_per_second", "play.p95_ms",
-}  # fmt: skip
-
-
-def refused(done, *words):
-    """One line that says what is wrong and what to do, exit code 2, no traceback."""
-    assert done.returncode == 2, (done.returncode, done.stderr)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert len(lines) == 1 and "Traceback" not in done.stderr, done.stderr
-    for word in words:
-        assert word in lines[0], lines[0]
 
 
 @pytest.fixture
@@ -101,89 +80,6 @@ def test_guided_world_trains_plays_and_is_measured(copy):
     copy.make("dream_evaluate_tf.py", "--dynamics.actions", "true")
     assert (copy.folder / "model" / "tiny" / "guided_evaluation.json").exists()
     assert (copy.folder / "model" / "tiny" / "world_model_2").exists()
-
-
-def test_collection_runs_workers_in_parallel_and_fails_if_one_fails(place):
-    done = subprocess.run(
-        [ROOT / "data_collect.bash", "2", "--config", "tiny.yaml"],
-        cwd=place.folder, env=os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert len(list((place.folder / "record" / "tiny" / "train").glob("shard*.json"))) == 8
-    for options, code in ((["0"], 2), (["2", "--record.hold", "x"], 2)):
-        done = subprocess.run(
-            [ROOT / "data_collect.bash", *options],
-            cwd=place.folder, env=os.environ | {"PYTHON": sys.executable}, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == code, done.stderr
-
-
-def start(place, *command):
-    return subprocess.Popen(
-        command, cwd=place.folder, env=os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-
-
-def wait_for(condition, seconds=90):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came so far"
-        time.sleep(0.05)
-
-
-def test_ctrl_c_stops_all_workers_and_they_go_on(place):
-    command = [ROOT / "data_collect.bash", "2", "--config", "tiny.yaml", "--record.train_frames", "60000"]
-    train = place.folder / "record" / "tiny" / "train"
-    process = start(place, *command)
-    wait_for(lambda: list(train.glob("*.npy")))
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(30) == 130, process.stderr.read()
-    assert "Traceback" not in process.stderr.read()
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
-    assert len(list(train.glob("*.json"))) < 8
-    assert start(place, *command).wait(120) == 0
-    assert len(list(train.glob("*.json"))) == 8 and not list(train.glob("*.tmp"))
-
-
-@pytest.mark.parametrize("whom", ["one", "all"])
-def test_killed_workers_lose_unfinished_episodes_and_nothing_else(place, whom):
-    command = [ROOT / "data_collect.bash", "2", "--config", "tiny.yaml", "--record.train_frames", "40000"]
-    train = place.folder / "record" / "tiny" / "train"
-    process = start(place, *command)
-    wait_for(lambda: len(list(train.glob("*.npy"))) > 30)
-    if whom == "all":
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        os.kill(int(subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()[0]), signal.SIGKILL)
-    assert process.wait(60) != 0
-    wait_for(lambda: subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).returncode == 1)
-    kept = {file: file.read_bytes() for file in train.glob("*.npy")}
-    assert len(kept) > 30
-    for file in kept:
-        np.load(file, mmap_mode="r", allow_pickle=False)
-    assert start(place, *command).wait(120) == 0
-    assert not list(place.folder.rglob("*.tmp"))
-    assert all(file.read_bytes() == was for file, was in kept.items())
-    place.make("extract.py", "--world", "straight", "--record.train_frames", "40000")
-    for split in ("train", "validation", "test"):
-        one, other = (place.folder / "record" / world / split for world in ("tiny", "straight"))
-        assert {file.name: file.read_bytes() for file in one.glob("*.npy")} == {
-            file.name: file.read_bytes() for file in other.glob("*.npy")
-        }
-
-
-def test_two_runs_into_one_folder_do_not_meet(place):
-    command = [sys.executable, str(ROOT / "extract.py"), "--config", "tiny.yaml", "--record.train_frames", "60000"]
-    train = place.folder / "record" / "tiny" / "train"
-    first = start(place, *command)
-    wait_for(lambda: list(train.glob("*.npy")))
-    refused(place.run("extract.py", "--record.train_frames", "60000"), "another run", "--world")
-    assert first.wait(120) == 0
-    assert not list(place.folder.rglob("*.tmp"))
-    frames = sum(len(np.load(file, mmap_mode="r")) for file in train.glob("*.npy"))
-    assert frames == sum(json.loads(file.read_text())["frames"] for file in train.glob("shard*.json")) >= 60000
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
@@ -263,89 +159,6 @@ def test_keys_files_and_displays_that_are_not(tiny, place):
     refused(tiny.run("dream_play_tf.py", "--actions", "d", "--out", "film.avi"), "film.avi", ".gif")
     refused(tiny.run("dream_play_tf.py", "--actions", "d", "--out", "no/where.gif"), "no")
     refused(tiny.run("dream_play_tf.py", SDL_VIDEODRIVER="x11", DISPLAY=""), "no display", "--actions")
-
-
-def run_on_full_disk(place, script, *options, room=100_000):
-    """No file may grow beyond `room` bytes: writing more fails as it does on a full disk."""
-
-    def small_files():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    return subprocess.run(
-        [sys.executable, ROOT / script, "--config", "tiny.yaml", *options],
-        cwd=place.folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, preexec_fn=small_files,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("ending", ["npy", "b2nd"])
-def test_full_disk_stops_a_recording_in_one_line_and_leaves_no_broken_file(place, ending):
-    options = [
-        "--record.format",
-        ending,
-        "--record.train_frames",
-        "60000",
-        "--record.hold",
-        "1",
-        "--record.use_backgrounds",
-        "true",
-    ]
-    refused(run_on_full_disk(place, "extract.py", *options), "room")
-    assert not list(place.folder.rglob("*.tmp"))
-    if kept := list(place.folder.rglob(f"*.{ending}")):
-        assert Episodes(kept[0].parent).skipped == 0
-    place.make("extract.py", *options)
-
-
-def test_full_disk_stops_an_import_in_one_line_and_leaves_no_broken_file(place, tiny):
-    shutil.copytree(tiny.folder / "record", place.folder / "record")
-    place.make("extract.py", "--export", "mp4")
-    options = ["--video", "record/tiny/mp4/*/*.mp4", "--name", "again"]
-    refused(run_on_full_disk(place, "extract.py", *options), "room")
-    assert not list(place.folder.rglob("*.tmp"))
-    place.make("extract.py", *options)
-    refused(run_on_full_disk(place, "extract.py", "--world", "again", "--export", "mp4", room=2_000), "room")
-    assert not list(place.folder.rglob("*.tmp"))
-
-
-# Videos alone --------------------------------------------------------------------------------------
-
-
-def test_a_world_is_made_of_videos_alone_and_says_that_it_has_no_true_actions(tiny, tmp_path):
-    place = Place(tmp_path)
-    shutil.copytree(tiny.folder / "record" / "tiny", tmp_path / "record" / "tiny")
-    place.make("extract.py", "--export", "mp4")
-    for split in ("train", "validation", "test"):
-        (tmp_path / "clips" / split).mkdir(parents=True)
-        for clip in (tmp_path / "record" / "tiny" / "mp4" / split).glob("*.mp4"):
-            clip.rename(tmp_path / "clips" / split / clip.name)
-    shutil.rmtree(tmp_path / "record" / "tiny")
-
-    said = place.make("extract.py", "--video", "clips/*/*.mp4", "--name", "mine", "--cut", "0")
-    assert "0 skipped" in said
-    assert not Episodes(tmp_path / "record" / "mine" / "train").known.any()
-    assert "unknown 100.0 %" in place.make("extract.py", "--describe", "record/mine")
-    world = ("--world", "mine")
-    place.make("tokenizer_training.py", *world)
-    assert "no true actions" in place.make("idm_training.py", *world)
-    place.make("dream_train_tf.py", *world)
-    assert "no true actions" in place.make("dream_evaluate_tf.py", *world)
-    figures = json.loads((tmp_path / "model" / "mine" / "evaluation.json").read_text())
-    assert set(figures) == FIGURES - {f"latent_action.{name}" for name in ("nmi", "probe_accuracy", "majority_accuracy")}
-    place.make("dream_play_tf.py", *world, "--actions", "12.8", "--out", "mine.gif")
-    refused(place.run("dream_play_tf.py", *world, "--actions", "1d"), "no true actions", "1 to 8")
-    refused(place.run("dream_train_tf.py", *world, "--dynamics.actions", "true"), "without true actions", "latent")
-
-
-def test_bad_options_of_the_recorder(place):
-    refused(place.run("extract.py", "--video", "clips/*.mp4"), "no file matches", "quotes")
-    refused(place.run("extract.py", "--export", "avi"), "mp4")
-    refused(place.run("extract.py", "--export", "mp4"), "no recording", "data_collect.bash")
-    refused(place.run("extract.py", "--describe", "record/x"), "no recording in record/x")
-    refused(place.run("extract.py", "--record.agent", "genius"), "genius", "sticky")
-    refused(place.run("extract.py", "--record.distribution_mode", "extreme"), "chaser", "easy")
-    refused(place.run("extract.py", "--worker", "2", "--workers", "2"), "worker 2 of 2")
-    refused(place.run("extract.py", "--record.agent", "human", SDL_VIDEODRIVER="x11", DISPLAY=""), "no display")
 
 
 def test_full_disk_stops_a_training_in_one_line_and_loses_nothing(copy):

@@ -409,6 +409,7 @@ def test_a_recording_is_described(tmp_path, capsys):
     facts = describe_split(Episodes(tmp_path / "train"))
     assert (facts["episodes"], facts["skipped"], facts["frames"], facts["levels"]) == (5, 1, 150, 3)
     assert facts["lengths"].tolist() == [10, 20, 30, 40, 50] and facts["returns"].tolist() == [0, 10, 0, 0, 0]
+    assert facts["still"] == 1
     assert facts["actions"][7] == facts["actions"][1] == 75 and facts["actions"].sum() == 150
     describe_recording(tmp_path)
     said = capsys.readouterr().out

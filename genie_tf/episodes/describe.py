@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.format import UNKNOWN, write_whole
@@ -10,6 +11,7 @@ from genie_tf.episodes.recorder import SPLITS
 from genie_tf.errors import UserError
 
 SHEET = (6, 12)  # rows and columns of the contact sheet
+STILL = 1.0  # of 255, mean absolute difference of two frames
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -18,11 +20,14 @@ def describe_split(episodes: Episodes) -> dict:
 
     Returns:
         `episodes`, `skipped`, `frames`, `levels`, `bytes_a_frame`; `lengths`, five quantiles; `actions`, int (256,), how often each
-        was taken; `returns`, float (E,).
+        was taken; `returns`, float (E,); `still`, the share of transitions in which next to nothing changes.
     """
-    actions, returns = np.zeros(256, int), np.zeros(len(episodes.episodes))
-    for i, episode in enumerate(episodes.episodes):
+    actions, returns, still = np.zeros(256, int), np.zeros(len(episodes.episodes)), 0
+    work = tqdm(episodes.episodes, desc=f"read {episodes.folder}", unit=" episodes", delay=2, leave=False)
+    for i, episode in enumerate(work):
         rows = episode.rows()
+        change = np.abs(np.diff(rows["frame"].astype(np.int16), axis=0)).mean(axis=(1, 2, 3))
+        still += np.sum(change < STILL)
         actions += np.bincount(rows["action"], minlength=256)
         returns[i] = rows["reward"].sum()
     size = sum(Path(episode.path).stat().st_size for episode in episodes.episodes)
@@ -35,12 +40,15 @@ def describe_split(episodes: Episodes) -> dict:
         "lengths": np.quantile(episodes.lengths, QUANTILES),
         "actions": actions,
         "returns": returns,
+        "still": still / max(1, len(episodes) - len(episodes.episodes)),
     }
 
 
 def contact_sheet(episodes: Episodes, rows: int, columns: int) -> np.ndarray:
-    """Frames spread evenly over a recording, as one picture uint8 (H, W, 3)."""
-    chosen = episodes.frames(episodes.windows(1).spread(rows * columns))
+    """Frames drawn from all over a recording, in their order, as one picture uint8 (H, W, 3)."""
+    every = episodes.windows(1)
+    count = min(len(every), rows * columns)
+    chosen = episodes.frames(every[np.sort(np.random.default_rng(0).choice(len(every), count, replace=False))])
     sheet = np.full((rows * columns, 66, 66, 3), 255, np.uint8)
     sheet[: len(chosen), :64, :64] = chosen
     return sheet.reshape(rows, columns, 66, 66, 3).swapaxes(1, 2).reshape(rows * 66, columns * 66, 3)
@@ -74,7 +82,8 @@ def describe_recording(folder: Path) -> None:
             f"{facts['lengths'][3]:.0f}, most {facts['lengths'][4]:.0f}\n"
             f"  actions: {shares}\n"
             f"  returns: mean {returns.mean():.2f}, least {returns.min():.2f}, most {returns.max():.2f}, "
-            f"{100 * np.mean(returns > 0):.1f} % above 0"
+            f"{100 * np.mean(returns > 0):.1f} % above 0\n"
+            f"  still: {100 * facts['still']:.1f} % of transitions change next to nothing"
         )
         sheet.imshow(contact_sheet(episodes, *SHEET))
         sheet.set_title(f"{split}: {facts['frames']} frames, {facts['levels']} levels", fontsize=9)

@@ -18,7 +18,7 @@ from procgen.env import ENV_NAMES
 from tqdm import tqdm
 
 from genie_tf.config import RecordConfig
-from genie_tf.episodes.agents import make_agent
+from genie_tf.episodes.agents import POLICY, make_agent
 from genie_tf.episodes.format import UNFINISHED, EpisodeWriter, write_json
 from genie_tf.errors import UserError
 
@@ -207,7 +207,7 @@ def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) 
     """
     check(config)
     wanted = json.loads(json.dumps(dataclasses.asdict(config)))
-    policy = Path(config.policy or Path("model") / world / "agent.zip")
+    policy = Path(config.policy or Path("model") / world / POLICY)
     if any((Path("record") / world).glob("video*.json")):
         raise UserError(f"record/{world} holds videos: name another --world")
     todo = []
