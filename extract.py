@@ -18,7 +18,7 @@ OPTIONS = {
     "name": {"type": str, "help": "the world's name, as --world"},
     "fps": {"type": float, "help": "--video: frames kept of a second (default: play.frames_per_second)"},
     "crop": {"type": int, "nargs": 4, "help": "--video: left top width height (default: largest square in the middle)"},
-    "cut": {"type": float, "default": 0.4, "help": "--video: scene score from which a new episode begins, 0 to 1; 0 for never"},
+    "cut": {"type": float, "default": 0.5, "help": "--video: cut where more of the picture changes colour, 0 to 1; 0: never"},
     "export": {"type": str, "choices": ["mp4"], "help": "write the recorded episodes as videos, actions beside them as .npy"},
     "crf": {"type": int, "default": 0, "help": "--export: 0 is lossless; above, H.264's rate factor, 18 good, 51 smallest"},
     "describe": {"type": str, "help": "folder of a recording: print what is in it, and write a contact sheet"},

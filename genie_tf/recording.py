@@ -19,7 +19,7 @@ def extract(
     name: str | None = None,
     fps: float | None = None,
     crop: list[int] | None = None,
-    cut: float = 0.4,
+    cut: float = 0.5,
     export: str | None = None,
     crf: int = 0,
     describe: str | None = None,

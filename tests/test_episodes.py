@@ -110,7 +110,7 @@ def test_same_seed_same_episodes_whatever_the_workers_and_interruptions(tmp_path
 
     train = tmp_path / "record" / "three" / "train"
     (train / "shard02.json").unlink()  # as a kill leaves it: no mark of the end, half a file, a missing episode
-    (train / "shard02_env00_0000.npy.tmp").write_bytes(b"half")
+    (train / "shard02_env00_0999.npy.tmp").write_bytes(b"half")
     (train / "shard02_env01_0000.npy").unlink()
     record(config, "three")
     assert one == files_of(tmp_path / "record" / "three")
@@ -130,7 +130,7 @@ def test_bad_files_are_named_skipped_and_counted(tmp_path, capfd):
     good = np.zeros(3, EPISODE_DTYPE)
     save_array(tmp_path / "good.npy", good)
     whole = (tmp_path / "good.npy").read_bytes()
-    (tmp_path / "truncated.npy").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "truncated.npy").write_bytes(whole[:-1])
     (tmp_path / "empty.npy").write_bytes(b"")
     np.save(tmp_path / "pickled.npy", np.array([{"frame": 1}], dtype=object), allow_pickle=True)
     np.save(tmp_path / "floats.npy", np.zeros((3, 64, 64, 3), np.float32))

@@ -59,11 +59,11 @@ class TrainedAgent:
         if not policy.is_file():
             raise UserError(f"no policy {policy}: train one with `python agent_training.py`, or name it with --record.policy")
         torch.set_num_threads(1)  # the workers use the cores; and the same sums whatever their number
-        torch.manual_seed(seed)
         try:
             self.model = ppo.load(policy, device="cpu")
         except Exception as error:  # whatever zip, pickle and torch make of a bad file
             raise UserError(f"{policy} is no policy of agent_training.py ({type(error).__name__}): train it again") from error
+        torch.manual_seed(seed)  # loading has set the seed of the training
 
     def act(self, frames: np.ndarray, due: np.ndarray) -> np.ndarray:
         """As `RandomAgent.act`."""
