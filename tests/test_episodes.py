@@ -122,8 +122,13 @@ def test_other_settings_do_not_mix_into_a_recording(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = RecordConfig(hold=4, train_frames=128, validation_frames=128, test_frames=128)
     record(config, "one")
-    with pytest.raises(UserError, match="hold 4 -> 5"):
-        record(dataclasses.replace(config, hold=5), "one")
+    for _state in ("done", "begun"):
+        with pytest.raises(UserError, match="hold 4 -> 5"):
+            record(dataclasses.replace(config, hold=5), "one")
+        for facts in Path("record").rglob("shard*.json"):  # as a kill leaves it
+            facts.write_text(json.dumps({"config": json.loads(facts.read_text())["config"]}))
+    record(config, "one")
+    assert "frames" in json.loads(Path("record/one/train/shard07.json").read_text())
 
 
 def test_bad_files_are_named_skipped_and_counted(tmp_path, capfd):

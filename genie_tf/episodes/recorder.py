@@ -185,15 +185,24 @@ def claimed(folder: Path, name: str):
             claim.unlink(missing_ok=True)
 
 
-def refuse_other_settings(done: Path, was: dict, wanted: dict) -> None:
-    """Two recordings with different settings don't go into one folder.
+def recorded(facts: Path, wanted: dict) -> dict | None:
+    """Statistics of what is done, None of what is still to do. What is begun already counts as recorded with its settings.
+
+    Args:
+        facts: The `.json` file of a shard or a video: its settings from the beginning, its statistics from the end on.
+        wanted: Settings as JSON holds them.
 
     Raises:
-        UserError: naming what differs.
+        UserError: it was recorded with other settings; the message names them.
     """
+    if not facts.exists():
+        return None
+    stats = json.loads(facts.read_text())
+    was = stats.pop("config")
     if was != wanted:
         changed = ", ".join(f"{key} {was.get(key)} -> {wanted[key]}" for key in wanted if was.get(key) != wanted[key])
-        raise UserError(f"{done.parent} was recorded with other settings ({changed}): delete it, or name another --world")
+        raise UserError(f"{facts.parent} was recorded with other settings ({changed}): delete it, or name another --world")
+    return stats or None
 
 
 def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) -> None:
@@ -215,16 +224,15 @@ def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) 
         folder = Path("record") / world / split
         folder.mkdir(parents=True, exist_ok=True)
         for shard in range(worker, SHARDS, workers):
-            done = folder / f"shard{shard:02d}.json"
-            if not done.exists():
-                todo.append((split, shard, folder, done))
-            else:
-                refuse_other_settings(done, json.loads(done.read_text())["config"], wanted)
+            facts = folder / f"shard{shard:02d}.json"
+            if recorded(facts, wanted) is None:
+                todo.append((split, shard, folder, facts))
     threads = (os.cpu_count() or 1) // workers
     frames = sum(getattr(config, f"{split}_frames") // SHARDS for split, *_ in todo)
     with tqdm(total=frames, desc=f"record, worker {worker}", unit=" frames", position=worker, disable=not todo) as progress:
-        for split, shard, folder, done in todo:
-            with claimed(folder, done.stem):
-                if not done.exists():
+        for split, shard, folder, facts in todo:
+            with claimed(folder, facts.stem):
+                if recorded(facts, wanted) is None:
+                    write_json(facts, {"config": wanted})
                     stats = record_shard(config, split, shard, folder, policy, threads if threads > 1 else 0, progress)
-                    write_json(done, {"config": wanted, **stats})
+                    write_json(facts, {"config": wanted, **stats})

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from genie_tf.config import Config
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.format import EPISODE_DTYPE, FRAME_SIZE, UNKNOWN, EpisodeWriter, save_array, write_json, write_whole
-from genie_tf.episodes.recorder import SPLITS, claimed, refuse_other_settings
+from genie_tf.episodes.recorder import SPLITS, claimed, recorded
 from genie_tf.errors import UserError
 
 SIDECAR_DTYPE = np.dtype([(name, EPISODE_DTYPE[name]) for name in ("action", "reward", "first", "level")])
@@ -196,22 +196,21 @@ def import_videos(config: Config, pattern: str, options: VideoImport, worker: in
         raise UserError(f"{root} holds a recording of the game: give the videos a --name of their own")
     shared = json.loads(json.dumps(dataclasses.asdict(options) | {"format": config.record.format}))
     total = {"videos": 0, "episodes": 0, "frames": 0, "skipped": 0}
-    own = range(worker, len(videos), workers)
-    todo = [videos[number] for number in own if not (root / f"video{number:05d}.json").exists()]
-    frames = sum(expected_frames(video) for video in todo)
+    own = []
+    for number in range(worker, len(videos), workers):
+        wanted = shared | {"video": str(videos[number]), "by_time": len(videos) < 10}
+        own.append((number, root / f"video{number:05d}.json", wanted))
+    todo = [number for number, facts, wanted in own if recorded(facts, wanted) is None]
+    frames = sum(expected_frames(videos[number]) for number in todo)
     with tqdm(total=frames, desc=f"import, worker {worker}", unit=" frames", position=worker, disable=not todo) as progress:
-        for number in own:
-            video, name = videos[number], f"video{number:05d}"
-            progress.set_postfix_str(f"{video.name}, {number + 1} of {len(videos)}")
-            done = root / f"{name}.json"
-            wanted = shared | {"video": str(video), "by_time": len(videos) < 10}
-            with claimed(root, name):
-                if done.exists():
-                    stats = json.loads(done.read_text())
-                    refuse_other_settings(done, stats.pop("config"), wanted)
-                else:
-                    stats = import_video(config, video, number, wanted["by_time"], options, threads, progress)
-                    write_json(done, {"config": wanted, **stats})
+        for number, facts, wanted in own:
+            progress.set_postfix_str(f"{videos[number].name}, {number + 1} of {len(videos)}")
+            with claimed(root, facts.stem):
+                stats = recorded(facts, wanted)
+                if stats is None:
+                    write_json(facts, {"config": wanted})
+                    stats = import_video(config, videos[number], number, wanted["by_time"], options, threads, progress)
+                    write_json(facts, {"config": wanted, **stats})
             total["videos"] += stats["frames"] > 0
             total["skipped"] += stats["fault"] is not None and not stats["frames"]
             total["episodes"] += stats["episodes"]

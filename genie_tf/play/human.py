@@ -8,7 +8,7 @@ import numpy as np
 
 from genie_tf.config import Config
 from genie_tf.episodes.format import EpisodeWriter, write_json
-from genie_tf.episodes.recorder import SPLITS, check, claimed, level_range, make_game, refuse_other_settings
+from genie_tf.episodes.recorder import SPLITS, check, claimed, level_range, make_game, recorded
 from genie_tf.play.window import Window
 
 STEPS_PER_SECOND = 15  # Procgen's own
@@ -32,11 +32,7 @@ def record_human(config: Config) -> None:
     root.mkdir(parents=True, exist_ok=True)
     summary = root / "human.json"
     wanted = json.loads(json.dumps(dataclasses.asdict(config.record)))
-    stats = {"episodes": 0, "cut": 0, "frames": 0, "reward": 0.0}
-    if summary.exists():
-        kept = json.loads(summary.read_text())
-        refuse_other_settings(summary, kept.pop("config"), wanted)
-        stats = kept
+    stats = recorded(summary, wanted) or {"episodes": 0, "cut": 0, "frames": 0, "reward": 0.0}
     instead = "let an agent play instead, --record.agent original"
     with claimed(root, "human"), Window(f"recording {config.world}", 64 * config.play.scale, instead) as window:
         playing = True
