@@ -179,6 +179,19 @@ def test_writer_keeps_every_row_and_an_unfinished_episode_has_no_name(tmp_path, 
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_damage_inside_a_compressed_episode_is_named(tmp_path):
+    writer = EpisodeWriter(tmp_path / "a.b2nd")
+    for frame in np.random.default_rng(0).integers(0, 5, (200, 64, 64, 3)):
+        writer.append(frame, 1, 1)
+    writer.close()
+    damaged = bytearray((tmp_path / "a.b2nd").read_bytes())
+    middle = len(damaged) // 2
+    damaged[middle : middle + 2000] = bytes(2000)
+    (tmp_path / "a.b2nd").write_bytes(damaged)
+    with pytest.raises(UserError, match="a.b2nd can't be read"):
+        Episode(tmp_path / "a.b2nd").rows()
+
+
 def test_compressed_recording_holds_the_same_in_a_fraction(shard, tmp_path):
     folder, _ = shard
     stats = record_shard(dataclasses.replace(SMALL, format="b2nd"), "train", 0, tmp_path, Path(), 0, NoBar())

@@ -66,7 +66,7 @@ class Episodes:
             try:
                 episode = Episode(file)
                 row = episode.rows(0, 1)[0]
-            except (ValueError, OSError) as error:
+            except (ValueError, OSError, UserError) as error:
                 self.skipped += 1
                 tqdm.write(f"skipped {file}: {error}")
                 continue

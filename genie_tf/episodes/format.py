@@ -15,6 +15,8 @@ from pathlib import Path
 import blosc2
 import numpy as np
 
+from genie_tf.errors import UserError
+
 FRAME_SIZE = 64
 EPISODE_DTYPE = np.dtype(
     [
@@ -170,18 +172,19 @@ class Episode:
         """Fill `out` (n,) of `EPISODE_DTYPE` with the rows from `start` on.
 
         Raises:
-            OSError: the file has changed since it was opened.
+            UserError: the file has changed since it was opened, or is damaged inside.
         """
+        changed = f"{self.path} can't be read any more: delete it, and run the same command again"
         if self.path.endswith(".npy"):
             with open(self.path, "rb", buffering=0) as file:
                 file.seek(self.offset + start * EPISODE_DTYPE.itemsize)
                 if file.readinto(out.view(np.uint8).data) != out.nbytes:
-                    raise OSError(errno.EIO, "an episode became shorter while it was in use", self.path)
+                    raise UserError(changed)
         else:
             try:
                 out[:] = blosc2.open(self.path, mode="r")[start : start + len(out)]
             except (RuntimeError, ValueError) as error:
-                raise OSError(errno.EIO, f"an episode became unreadable while it was in use: {error}", self.path) from error
+                raise UserError(changed) from error
 
     def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows from `start` to `stop`, by default all: a structured array of `EPISODE_DTYPE`."""
