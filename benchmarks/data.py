@@ -152,17 +152,18 @@ def memory_copy() -> float:
     return on_one_core(measure)
 
 
-def reading(file_format: Format) -> dict:
+def reading(file_format: Format, length: int = WINDOW) -> dict:
     """Frames a second of random windows from a warm recording, on one core."""
     episodes = Episodes(sample(file_format).name)
-    windows = episodes.windows(WINDOW)
+    windows = episodes.windows(length)
 
     def measure(rng) -> int:
-        return len(episodes.frames(windows.draw(rng, BATCH)[:, None] + np.arange(WINDOW)).reshape(-1, 64, 64, 3))
+        episodes.frames(windows.draw(rng, BATCH)[:, None] + np.arange(length))
+        return BATCH * length
 
     on_one_core(measure)
     values = [on_one_core(measure) for _ in range(REPEATS)]
-    return row(values, [memory_copy()], "frames/s, random windows of 16, one core; limit: memory copy")
+    return row(values, [memory_copy()], f"frames/s, random windows of {length}, one core; limit: memory copy")
 
 
 def video_of_sample(folder: Path) -> tuple[Path, int, float]:
@@ -265,6 +266,8 @@ ROWS = {
     "load": lambda: reading("npy"),
     "load.b2nd": lambda: reading("b2nd"),
     "load.mp4": reading_video,
+    "load.1": lambda: reading("npy", 1),
+    "load.1.b2nd": lambda: reading("b2nd", 1),
     "load.memory": memory,
     "size.npy": lambda: size_of_episodes("npy"),
     "size.b2nd": lambda: size_of_episodes("b2nd"),

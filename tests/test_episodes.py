@@ -188,7 +188,7 @@ def test_damage_inside_a_compressed_episode_is_named(tmp_path):
     middle = len(damaged) // 2
     damaged[middle : middle + 2000] = bytes(2000)
     (tmp_path / "a.b2nd").write_bytes(damaged)
-    with pytest.raises(UserError, match="a.b2nd can't be read"):
+    with pytest.raises(UserError, match=r"a\.b2nd can't be read"):
         Episode(tmp_path / "a.b2nd").rows()
 
 
