@@ -227,6 +227,8 @@ def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) 
             facts = folder / f"shard{shard:02d}.json"
             if recorded(facts, wanted) is None:
                 todo.append((split, shard, folder, facts))
+    if todo:
+        make_agent(config, policy, ENVIRONMENTS, [config.seed])  # what is wrong with its policy comes out before anything is begun
     threads = (os.cpu_count() or 1) // workers
     frames = sum(getattr(config, f"{split}_frames") // SHARDS for split, *_ in todo)
     with tqdm(total=frames, desc=f"record, worker {worker}", unit=" frames", position=worker, disable=not todo) as progress:
