@@ -16,10 +16,10 @@ from genie_tf.cli import quiet
 from genie_tf.config import RecordConfig
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.format import EPISODE_DTYPE, _write_header
-from genie_tf.episodes.video import encode_video
 
 with quiet():
     from genie_tf.episodes.recorder import ENVIRONMENTS, SHARDS, make_game, record_shard, shard_game
+    from genie_tf.episodes.video import encode_video
 
 Format = Literal["npy", "b2nd"]
 CORES = len(os.sched_getaffinity(0))

@@ -1,5 +1,6 @@
 """What every script shares: settings from YAML and the command line, and errors in one line."""
 
+import argparse
 import contextlib
 import errno
 import logging
@@ -25,7 +26,10 @@ def parse(description: str, options: dict[str, dict] | None = None, arguments: l
     """
     import jsonargparse
 
-    parser = jsonargparse.ArgumentParser(description=description, exit_on_error=False)
+    class Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        """Keeps the lines of the description, and the examples in it."""
+
+    parser = jsonargparse.ArgumentParser(description=description, exit_on_error=False, formatter_class=Help)
     parser.add_argument("--config", action="config", help="YAML file of settings (default: configs/coinrun_plain.yaml)")
     for name, keywords in (options or {}).items():
         parser.add_argument(f"--{name}", **keywords)
