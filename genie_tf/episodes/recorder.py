@@ -88,7 +88,7 @@ def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, pol
     frames_each = -(-getattr(config, f"{split}_frames") // (SHARDS * ENVIRONMENTS))
     stats = {"episodes": 0, "cut": 0, "frames": 0, "reward": 0.0}
     running: dict[int, EpisodeWriter] = {}  # the episode of each environment
-    recorded = np.zeros(ENVIRONMENTS, int)  # frames of each environment, all episodes together
+    filmed = np.zeros(ENVIRONMENTS, int)  # frames of each environment, all episodes together
     begun = np.zeros(ENVIRONMENTS, int)  # episodes
     action = np.zeros(ENVIRONMENTS, np.int32)
     level = np.zeros(ENVIRONMENTS, np.int32)
@@ -103,7 +103,7 @@ def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, pol
             stats["frames"] += episode.length
 
     try:
-        while running or (recorded < frames_each).any():
+        while running or (filmed < frames_each).any():
             reward, observation, first = env.observe()
             frames = observation["rgb"]
             for i in np.flatnonzero(reward):
@@ -121,7 +121,7 @@ def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, pol
                 action[due] = agent.act(frames, due)
                 left[due] = config.hold
                 for i in due:
-                    if recorded[i] == frames_each:
+                    if filmed[i] == frames_each:
                         finish(i, cut=True)
                         continue
                     if i not in running:
@@ -129,7 +129,7 @@ def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, pol
                         running[i] = EpisodeWriter(folder / name)
                         begun[i] += 1
                     running[i].append(frames[i], action[i], level[i])
-                    recorded[i] += 1
+                    filmed[i] += 1
                     progress.update()
             env.act(action)
             left -= 1
