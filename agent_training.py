@@ -2,6 +2,7 @@
 
 Writes model/<world>/agent.zip, then prints its returns on 200 held-out levels beside those of random agents. Stopped, it goes on
 from the policy kept last. Record with it: ./data_collect.bash --record.agent trained
+1.5 M decisions on plain CoinRun: 34 minutes on 2 cores shared with other work, return 8.6 of 10 (chance 3.5 to 4.8).
 Example: python agent_training.py --steps 2000000
 """
 

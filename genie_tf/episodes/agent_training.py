@@ -25,7 +25,7 @@ ENVIRONMENTS = 64
 ROLLOUT = 128  # decisions of each environment between two updates
 KEEP_EVERY = 10  # updates
 LEVELS = 200  # held out, to report returns on
-PPO_SETTINGS: dict[str, Any] = {  # those of Procgen's paper (Cobbe et al. 2019, arXiv 1912.01588, App. D), gamma for held actions
+PPO_SETTINGS: dict[str, Any] = {  # after Procgen's paper (arXiv 1912.01588); gamma lower, for held actions
     "n_steps": ROLLOUT, "batch_size": 1024, "n_epochs": 3, "learning_rate": 5e-4, "gamma": 0.99, "gae_lambda": 0.95,
     "ent_coef": 0.01, "clip_range": 0.2, "vf_coef": 0.5, "max_grad_norm": 0.5,
 }  # fmt: skip
