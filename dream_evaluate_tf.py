@@ -1,22 +1,36 @@
 """Measure a trained world on levels it has not seen.
 
-Writes model/<world>/evaluation.json, {"name": {"value", "low", "high", "n"}} with 95 % intervals, and pictures beside it.
-Example: python dream_evaluate_tf.py --world coinrun_plain
+Writes model/<world>/evaluation.json, {"name": {"value", "low", "high", "n"}} with 95 % intervals, and report.html, to read.
+Examples: python dream_evaluate_tf.py --world coinrun_plain; python dream_evaluate_tf.py --compare model/a model/b
 """
 
 from genie_tf.cli import parse, quiet, run
 
+OPTIONS: dict[str, dict] = {
+    "only_latent_action": {"action": "store_true", "help": "only print the latent actions' figures: needs no dynamics"},
+    "protocol": {"choices": ["genieredux"], "help": "measure by that paper's protocol instead, beside its table"},
+    "compare": {"nargs": "+", "metavar": "model/WORLD", "help": "put worlds that were measured side by side, and measure nothing"},
+    "teacher_forced": {"action": "store_true", "help": "also dream each frame from the true ones before it"},
+    "inception_weights": {"help": "InceptionV3's notop .h5 file, for FID; by default Keras downloads it"},
+    "video_features": {"help": "file.py:function, from videos uint8 (n, T, 64, 64, 3) to features (n, D), for FVD"},
+}
+
 
 def main() -> None:
-    options = {"only_latent_action": {"action": "store_true", "help": "only print the latent actions' figures: needs no dynamics"}}
-    config, own = parse(__doc__, options)
+    config, own = parse(__doc__, OPTIONS)
     with quiet():
+        from genie_tf.evaluation.compare import compare
         from genie_tf.evaluation.evaluate import evaluate, latent_action_figures, show
+        from genie_tf.evaluation.genieredux import evaluate_genieredux
 
-    if own["only_latent_action"]:
+    if own["compare"]:
+        compare(own["compare"])
+    elif own["only_latent_action"]:
         show(latent_action_figures(config))
+    elif own["protocol"]:
+        evaluate_genieredux(config, own["inception_weights"])
     else:
-        evaluate(config)
+        evaluate(config, own["teacher_forced"], own["inception_weights"], own["video_features"])
 
 
 if __name__ == "__main__":

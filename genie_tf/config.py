@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-TOKENIZER, IDM_MODEL = "VQVAE_Model", "IDM_Model"  # checkpoints are <name>_<epoch>
+TOKENIZER, IDM_MODEL, JUDGE = "VQVAE_Model", "IDM_Model", "Judge_Model"  # checkpoints are <name>_<epoch>
 
 
 def world_model(guided: bool) -> str:
@@ -109,6 +109,27 @@ class LatentActionConfig:
 
 
 @dataclass
+class JudgeConfig:
+    """The supervised action model, which reads from a dream what was asked for.
+
+    Args:
+        width: Channels of the network at its coarsest grid.
+        epochs: Epochs to train.
+        steps_per_epoch: Batches in an epoch.
+        batch_size: Transitions in a batch.
+        learning_rate: Highest learning rate.
+        seed: Seed of weights and batches.
+    """
+
+    width: int = 128
+    epochs: int = 10
+    steps_per_epoch: int = 125
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    seed: int = 1
+
+
+@dataclass
 class DynamicsConfig:
     """The world model proper.
 
@@ -173,6 +194,7 @@ class Config:
         record: Where frames come from.
         tokenizer: Frames to tokens.
         latent_action: The unsupervised action model.
+        judge: The supervised action model that the evaluation trains.
         dynamics: The world model proper.
         play: How it is played and measured.
     """
@@ -181,6 +203,7 @@ class Config:
     record: RecordConfig = field(default_factory=RecordConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     latent_action: LatentActionConfig = field(default_factory=LatentActionConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
 

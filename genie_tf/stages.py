@@ -3,12 +3,13 @@
 import numpy as np
 from keras import ops
 
-from genie_tf.config import IDM_MODEL, TOKENIZER, Config, world_model
+from genie_tf.config import IDM_MODEL, JUDGE, TOKENIZER, Config, world_model
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
 from genie_tf.episodes.codes import cached_codes, fingerprint
 from genie_tf.episodes.dataset import Episodes, batches
 from genie_tf.errors import UserError
-from genie_tf.latent_action.keymap import LABELS, learn_keymap, save_keymap
+from genie_tf.latent_action.inverse_dynamics import FRAMES, InverseDynamicsModel
+from genie_tf.latent_action.keymap import KEY_OF_ACTION, LABELS, learn_keymap, save_keymap
 from genie_tf.latent_action.model import LatentActionModel
 from genie_tf.tokenizer.conv import ConvTokenizer
 from genie_tf.training.backend import compiled
@@ -154,6 +155,52 @@ def latent_actions_of(config: Config, episodes: Episodes) -> np.ndarray:
     codes = np.zeros(len(episodes), np.int32)
     codes[rows[:]] = cached_codes("latent_actions", episodes, file, rows, compute)
     return codes
+
+
+def train_judge(config: Config, live: bool = False):
+    """Train the supervised action model on recorded actions.
+
+    Args:
+        config: The world; section `judge`.
+        live: Whether to draw the loss in a notebook.
+
+    Returns:
+        The folder of the last checkpoint, `model/<world>/Judge_Model_<epochs>`.
+
+    Raises:
+        UserError: the recording has no true actions.
+    """
+    settings = config.judge
+    episodes = recordings(config, "train", "validation")
+    if not all(recording.known.any() for recording in episodes.values()):
+        raise UserError(f"record/{config.world} has no true actions, and a judge learns from them")
+    transitions = {split: recording.windows(2, labelled=True) for split, recording in episodes.items()}
+    use_fastest_policy()
+
+    def labelled(split: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+        read = episodes[split].read(episodes[split].transition_rows(rows, FRAMES - 2))
+        return {"frames": np.ascontiguousarray(read["frame"]), "keys": KEY_OF_ACTION[read["action"][:, -2]]}
+
+    def build():
+        model = InverseDynamicsModel(settings.width)
+        model.build()
+        return model
+
+    def sample(rng: np.random.Generator, size: int):
+        return labelled("train", transitions["train"].draw(rng, size))
+
+    return train(
+        "judge",
+        build,
+        lambda step: batches(sample, settings.batch_size, settings.seed, step),
+        labelled("validation", transitions["validation"].spread(VALIDATION_SAMPLES)),
+        config.model_folder,
+        JUDGE,
+        "dream_evaluate_tf.py",
+        settings,
+        {"recording": episodes["train"].fingerprint},
+        live,
+    )
 
 
 # Dynamics ------------------------------------------------------------------------------------------

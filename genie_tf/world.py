@@ -107,16 +107,32 @@ class World:
             UserError: a guided world was given no actions for a prompt of several frames.
         """
         batch, length = prompt.shape[:2]
-        if actions is None and length > 1:
-            actions = self.infer_actions(prompt)
-        led_by = np.full((batch, length), self.dynamics.no_action, np.int32)
-        if length > 1:
-            led_by[:, 1:] = actions
+        if actions is None:
+            actions = self.infer_actions(prompt) if length > 1 else np.zeros((batch, 0), int)
         self.past = self.dynamics.empty_past(batch)
         for t in range(length):
-            tokens = self._encode(ops.convert_to_tensor(prompt[:, t]))
-            self.past = self._extend(self.past, tokens, ops.convert_to_tensor(led_by[:, t]))
+            self.observe(prompt[:, t], actions[:, t - 1] if t else np.full(batch, self.dynamics.no_action))
         return prompt[:, -1]
+
+    def observe(self, frames: np.ndarray, actions: np.ndarray) -> None:
+        """Take frames for what has happened, in place of a dream.
+
+        Args:
+            frames: uint8 (B, 64, 64, 3).
+            actions: int (B,), what led to them.
+        """
+        tokens = self._encode(ops.convert_to_tensor(frames))
+        self.past = self._extend(self.past, tokens, ops.convert_to_tensor(np.asarray(actions, np.int32)))
+
+    @property
+    def state(self) -> dict:
+        """This moment, its chance included: `restore` it, and the same actions dream the same."""
+        return {"past": self.past, "chance": ops.convert_to_numpy(self.noise_seed.state)}
+
+    def restore(self, state: dict) -> None:
+        """Go back to a moment that `state` gave."""
+        self.past = state["past"]
+        self.noise_seed.state.assign(state["chance"])
 
     def step(self, actions: np.ndarray) -> np.ndarray:
         """Dream one frame on.

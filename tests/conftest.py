@@ -20,14 +20,27 @@ world: tiny
 record: {train_frames: 3072, validation_frames: 1536, test_frames: 2048, train_levels: 80, validation_levels: 16, test_levels: 40}
 tokenizer: {codes: 64, width: 16, epochs: 2, steps_per_epoch: 4, batch_size: 8}
 latent_action: {width: 16, epochs: 2, steps_per_epoch: 4, batch_size: 8}
+judge: {width: 8, epochs: 1, steps_per_epoch: 4, batch_size: 8}
 dynamics: {width: 32, depth: 2, heads: 2, epochs: 2, steps_per_epoch: 4, batch_size: 4}
 play: {evaluation_windows: 8, sampling_steps: 2, scale: 2, frames_per_second: 50}
 """
-FIGURES = {
-    "tokenizer.psnr", "tokenizer.codes_used",
-    "latent_action.codes_used", "latent_action.nmi", "latent_action.probe_accuracy", "latent_action.majority_accuracy",
-    *(f"dynamics.psnr.{t}" for t in range(1, 11)), *(f"dynamics.psnr_copy.{t}" for t in range(1, 11)),
-    "dynamics.delta_psnr_genie", "dynamics.delta_psnr_last",
+METRICS = ("psnr", "ssim")
+ROWS = ("", "_keys", "_random", "_copy", "_tokenizer")
+FIGURES = {  # of every world whose actions are known; a long dream's game may be over before
+    "tokenizer.psnr", "tokenizer.ssim", "tokenizer.frechet_blocks", "tokenizer.codes_used", "tokenizer.perplexity",
+    "latent_action.codes_used", "latent_action.perplexity",
+    *(f"{who}.{metric}" for who in ("latent_action", "judge") for metric in ("nmi", "mi", "nmi_effect", "mi_effect",
+      "probe_accuracy", "majority_accuracy", "key_accuracy", "majority_key_accuracy")),
+    "latent_action.visible.nmi", "latent_action.visible.probe_accuracy", "judge.visible.key_accuracy", "judge.key_f1",
+    *(f"{group}.{metric}{row}.{t}" for group in ("dynamics", "dynamics.prompt1") for metric in METRICS for row in ROWS
+      for t in range(1, 11)),
+    *(f"{group}.frechet_blocks{row}" for group in ("dynamics", "dynamics.prompt1") for row in ROWS),
+    *(f"{group}.delta_psnr_{name}{t}" for group in ("dynamics", "dynamics.prompt1") for name in ("genie", "last")
+      for t in ("", *(f".{t}" for t in range(1, 11)))),
+    *(f"obey.{metric}.{t}" for metric in ("key_f1", "direction_f1") for t in (1, 10, 50, 200)),
+    *(f"lasting.{metric}.{t}" for metric in ("change", "frozen") for t in (1, 10, 50, 200)),
+    *(f"counterfactual.{name}.1" for name in ("match", "match_copy", "match_tokenizer", "chance")),
+    "obey.key_f1_game.1", "lasting.psnr.1", "lasting.frechet_blocks.200", "lasting.frechet_blocks_recorded",
     "play.frames_per_second", "play.p95_ms",
 }  # fmt: skip
 

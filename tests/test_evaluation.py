@@ -1,31 +1,116 @@
-"""Figures against closed forms and known cases."""
+"""Figures against independent implementations, closed forms, and worlds whose answer is known."""
+
+import json
 
 import numpy as np
 import pytest
+from conftest import FIGURES, refused
+from scipy import linalg, stats
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from sklearn import metrics as sk
 
+from genie_tf.cli import parse, quiet
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.format import EPISODE_DTYPE, save_array
-from genie_tf.evaluation.evaluate import HORIZON, dynamics_figures, evaluation_windows
-from genie_tf.evaluation.metrics import bootstrap_figure, mean_figure, normalized_mutual_information, probe, psnr
+from genie_tf.errors import UserError
+from genie_tf.evaluation import features
+from genie_tf.evaluation.features import block_statistics, inception_features, load_inception, load_video_features
+from genie_tf.evaluation.metrics import (
+    bootstrap_figure,
+    frechet_distance,
+    jackknife_figure,
+    macro_f1,
+    mean_figure,
+    mutual_information,
+    normalized_mutual_information,
+    perplexity,
+    probe,
+    psnr,
+    share_figure,
+    ssim,
+)
+from genie_tf.evaluation.rollouts import another, evaluation_windows, rollout
+from genie_tf.latent_action.keymap import KEY_OF_ACTION, KEYS, TRUE_KEYMAP
+from genie_tf.world import World
+
+with quiet():
+    from genie_tf.evaluation import actions as obeying
+    from genie_tf.evaluation import evaluate
+    from genie_tf.evaluation.frames import lasting_figures
+    from genie_tf.evaluation.game import look_different, play_on, recorded_with
 
 RNG = np.random.default_rng(0)
 
 
-def test_psnr():
-    truth = np.full((2, 8, 8, 3), 100, np.uint8)
+class Silent:
+    def update(self, count=1):
+        pass
+
+
+# Metrics -------------------------------------------------------------------------------------------
+
+
+def random_frames(*shape):
+    return RNG.integers(0, 256, (*shape, 64, 64, 3)).astype(np.uint8)
+
+
+def test_psnr_and_ssim_are_those_of_scikit_image():
+    truth = random_frames(3, 2)
+    noisy = np.clip(truth + RNG.normal(0, 20, truth.shape), 0, 255).astype(np.uint8)
+    sharp, alike = psnr(noisy, truth), ssim(noisy, truth)
+    assert sharp.shape == alike.shape == (3, 2)
+    for i in np.ndindex(3, 2):
+        assert sharp[i] == pytest.approx(peak_signal_noise_ratio(truth[i], noisy[i]))
+        theirs = structural_similarity(
+            truth[i], noisy[i], channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
+        )
+        assert alike[i] == pytest.approx(theirs, abs=1e-4)
+
+
+def test_psnr_and_ssim_of_known_frames():
+    truth = np.full((2, 16, 16, 3), 100, np.uint8)
     off = truth.copy()
     off[0] += 10
-    np.testing.assert_allclose(psnr(off, truth), [20 * np.log10(255 / 10), 10 * np.log10(255**2 * 192)])
-    dark, light = np.zeros((1, 4, 4, 3), np.uint8), np.full((1, 4, 4, 3), 255, np.uint8)
-    assert psnr(dark, light)[0] == 0
+    np.testing.assert_allclose(psnr(off, truth), [20 * np.log10(255 / 10), 10 * np.log10(255**2 * 768)])
+    np.testing.assert_allclose(ssim(off, truth), [(2 * 100 * 110 + 6.5025) / (100**2 + 110**2 + 6.5025), 1], rtol=1e-4)
+    dark, light = np.zeros((1, 16, 16, 3), np.uint8), np.full((1, 16, 16, 3), 255, np.uint8)
+    assert psnr(dark, light)[0] == 0 and ssim(dark, light)[0] < 1e-3
 
 
-def test_mutual_information_and_probe():
-    labels = RNG.integers(0, 4, 4000)
-    assert normalized_mutual_information(labels, (labels + 1) % 4) == pytest.approx(1)
-    assert normalized_mutual_information(labels, RNG.integers(0, 4, 4000)) < 0.01
+@pytest.mark.parametrize("n", [6, 200])  # fewer vectors than dimensions, and more
+def test_frechet_distance_is_that_of_the_formula(n):
+    a = RNG.normal(size=(n, 20)) @ RNG.normal(size=(20, 20))
+    b = RNG.normal(size=(n + 3, 20)) + 1
+    spread_a, spread_b = np.cov(a.T), np.cov(b.T)
+    root = linalg.sqrtm(spread_a @ spread_b + 1e-12 * np.eye(20)).real
+    theirs = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(spread_a + spread_b - 2 * root)
+    assert frechet_distance(a, b) == pytest.approx(theirs, rel=1e-3)
+    assert frechet_distance(a, a[::-1]) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(a, a + 2) == pytest.approx(80)
+
+
+def test_information_is_that_of_scikit_learn():
+    labels = RNG.integers(0, 5, 3000)
+    codes = np.where(RNG.random(3000) < 0.5, labels, RNG.integers(0, 8, 3000))
+    assert mutual_information(codes, labels) == pytest.approx(sk.mutual_info_score(codes, labels) / np.log(2))
+    assert normalized_mutual_information(codes, labels) == pytest.approx(sk.normalized_mutual_info_score(codes, labels))
+    assert macro_f1(codes, labels) == pytest.approx(sk.f1_score(labels, codes, average="macro", labels=np.arange(5)))
+    assert perplexity(codes) == pytest.approx(np.exp(stats.entropy(np.bincount(codes))))
+    assert normalized_mutual_information(labels, (labels + 1) % 5) == pytest.approx(1)
     assert normalized_mutual_information(np.zeros(10, int), np.zeros(10, int)) == 0
+    assert perplexity(np.arange(6)) == pytest.approx(6)
     assert probe(np.array([0, 0, 0, 1, 1]), np.array([2, 2, 1, 0, 0]), 3).tolist()[:2] == [2, 0]
+
+
+def test_intervals_are_those_of_scipy():
+    samples, hits = RNG.normal(3, 1, 12), RNG.random(40) < 0.3
+    low, high = stats.t.interval(0.95, 11, samples.mean(), stats.sem(samples))
+    assert mean_figure(samples) == pytest.approx({"value": samples.mean(), "low": low, "high": high, "n": 12}, rel=1e-4)
+    low, high = stats.beta.ppf([0.025, 0.975], hits.sum() + 0.5, 40.5 - hits.sum())
+    assert share_figure(hits) == pytest.approx({"value": hits.mean(), "low": low, "high": high, "n": 40}, rel=1e-4)
+    assert share_figure(np.zeros(5, bool))["low"] == 0 and share_figure(np.ones(5, bool))["high"] == 1
+    left_out = jackknife_figure(np.mean, list(samples), 12, folds=12)  # of a mean it is Student's
+    assert left_out == pytest.approx(mean_figure(samples))
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():
@@ -33,6 +118,16 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     assert 0.91 < np.mean([f["low"] <= 3 <= f["high"] for f in means]) < 0.985
     shares = [bootstrap_figure(np.mean, list(RNG.random(80) < 0.4), 80, rounds=100) for _ in range(150)]
     assert 0.86 < np.mean([f["low"] <= 0.4 <= f["high"] for f in shares]) < 1
+
+
+def test_block_statistics():
+    frames = random_frames(2)
+    statistics = block_statistics(frames).reshape(2, 8, 8, 3, 2)
+    block = frames[1, 8:16, 24:32, 2] / 255
+    np.testing.assert_allclose(statistics[1, 1, 3, 2], [block.mean(), block.std()], rtol=1e-5)
+
+
+# Windows and rollouts ------------------------------------------------------------------------------
 
 
 def test_windows_are_one_an_episode_and_whole(tmp_path):
@@ -47,39 +142,264 @@ def test_windows_are_one_an_episode_and_whole(tmp_path):
 
 
 class KnownWorld:
-    """A world whose answer is known: the true future, the last frame, or a picture of the action."""
+    """A world whose answer is known: the true future, the last frame, noise that ignores the action, or obedience."""
 
-    def __init__(self, kind, frames, prompt):
-        self.kind, self.frames, self.prompt = kind, frames, prompt
+    latent_action, keymap = "not asked", TRUE_KEYMAP
+    actions = 3
+
+    def __init__(self, kind, frames):
+        self.kind, self.frames, self.prompt = kind, frames, evaluate.PROMPT
+        self.state = {"past": None, "chance": 0}
+
+    def restore(self, state):
+        self.state = state
 
     def reset(self, prompt, actions):
-        self.last, self.t = prompt[:, -1], 0
-        self.row = [next(i for i in range(len(self.frames)) if (self.frames[i, : self.prompt] == p).all()) for p in prompt]
+        end = self.frames[:, self.prompt - 1]
+        rows = [next(i for i in range(len(end)) if (end[i] == p[-1]).all()) for p in prompt]
+        self.state |= {"past": (np.array(rows), 0, prompt[:, -1])}
+
+    def observe(self, frames, actions):
+        rows, t, _ = self.state["past"]
+        self.state = self.state | {"past": (rows, t + 1, frames)}
 
     def step(self, actions):
-        self.t += 1
+        rows, t, last = self.state["past"]
+        truth = self.frames[rows, min(self.prompt + t, self.frames.shape[1] - 1)]
         if self.kind == "copies":
-            return self.last
-        truth = self.frames[self.row, self.prompt + self.t - 1]
-        if self.kind == "is the game":
-            return truth
-        wrong = np.asarray(actions) != self.t % 3  # "obeys": right only under the true actions of this test
-        return np.where(wrong[:, None, None, None], 255 - truth, truth)
+            frame = last
+        elif self.kind == "is the game":
+            frame = truth
+        elif self.kind == "ignores":
+            frame = np.random.default_rng(self.state["chance"]).integers(0, 256, last.shape).astype(np.uint8)
+        else:  # "obeys": right only under the true actions of this test
+            frame = np.where((np.asarray(actions) != t % 3)[:, None, None, None], 255 - truth, truth)
+        self.state = {"past": (rows, t + 1, frame), "chance": self.state["chance"] + 1}
+        return frame
 
 
-@pytest.mark.parametrize("kind", ["copies", "is the game", "obeys"])
+def known(kind, count=24):
+    frames = random_frames(count, evaluate.PROMPT + evaluate.HORIZON)
+    actions = np.tile((np.arange(frames.shape[1] - 1) - evaluate.PROMPT + 1) % 3, (count, 1))
+    moments = evaluate.Moments(None, np.arange(count), frames, actions, None)
+    return KnownWorld(kind, frames), moments
+
+
+@pytest.mark.parametrize("kind", ["copies", "is the game", "ignores", "obeys"])
 def test_known_worlds_get_the_figures_they_deserve(kind):
-    P, M = 4, 24
-    frames = RNG.integers(0, 256, (M, P + HORIZON, 64, 64, 3)).astype(np.uint8)
-    actions = np.tile((np.arange(P + HORIZON - 1) - P + 2) % 3, (M, 1))
-    figures, dream = dynamics_figures(KnownWorld(kind, frames, P), frames, actions, P, seed=1)
-    assert dream.shape == (M, HORIZON, 64, 64, 3)
-    delta, last = figures["dynamics.delta_psnr_genie"], figures["dynamics.delta_psnr_last"]
-    if kind == "copies":
-        assert all(figures[f"dynamics.psnr.{t}"] == figures[f"dynamics.psnr_copy.{t}"] for t in range(1, HORIZON + 1))
-    if kind in ("copies", "is the game"):  # the action is ignored
-        assert delta["value"] == last["value"] == 0
-    if kind == "is the game":
-        assert figures["dynamics.psnr.10"]["value"] > 80 > figures["dynamics.psnr_copy.1"]["value"]
-    if kind == "obeys":
-        assert delta["low"] > 20 and last["low"] > 60
+    world, moments = known(kind)
+    asked = np.zeros((2, evaluate.HORIZON), int)
+    dreams = evaluate.dream_all(world, None, moments, asked, np.zeros(0, int), False, seed=1)
+    figures, sharp = evaluate.dream_figures(moments, dreams, moments.frames)
+    assert sharp.shape == (24, 10)
+    for group in ("dynamics", "dynamics.prompt1"):
+        for t in range(1, 11):
+            genie, last = figures[f"{group}.delta_psnr_genie.{t}"], figures[f"{group}.delta_psnr_last.{t}"]
+            if kind == "obeys":
+                assert genie["low"] > 20 and last["low"] > 60
+            else:  # the action is ignored
+                assert genie["value"] == last["value"] == 0
+            if kind == "copies":
+                assert figures[f"{group}.psnr.{t}"] == figures[f"{group}.psnr_copy.{t}"]
+            assert figures[f"{group}.ssim_tokenizer.{t}"]["value"] == pytest.approx(1)
+        if kind == "is the game":
+            assert figures[f"{group}.psnr.10"]["value"] > 80 > figures[f"{group}.psnr_copy.1"]["value"]
+            assert figures[f"{group}.frechet_blocks"]["value"] == pytest.approx(0, abs=1e-6)
+            assert figures[f"{group}.frechet_blocks_copy"]["value"] > 0.1
+
+
+def test_teacher_forcing_puts_the_truth_in_place_of_the_dream():
+    world, moments = known("copies", count=3)
+    future = moments.actions[:, evaluate.PROMPT - 1 :]
+    forced = rollout(world, **moments.prompt(1), actions=future, progress=Silent(), truth=moments.truth)["dream"]
+    np.testing.assert_array_equal(forced[:, 1:], moments.truth[:, :-1])  # a copy of what came before, and that was the truth
+
+
+def test_another_action_is_another():
+    actions = RNG.choice([2, 5, 7], (50, 3))
+    other = another(actions, RNG)
+    assert (other != actions).all() and set(np.unique(other)) == {2, 5, 7}
+    assert another(np.full(4, 3), RNG).tolist() == [3] * 4
+
+
+def test_a_world_goes_back_to_a_moment(tiny, monkeypatch):
+    monkeypatch.chdir(tiny.folder)
+    world = World.load("model/tiny", sampling_steps=2, temperature=1.0)
+    world.reset(random_frames(2, 4))
+    before = world.state
+    first = [world.step(np.array([0, 1])) for _ in range(3)]
+    world.restore(before)
+    again = [world.step(np.array([0, 1])) for _ in range(3)]
+    np.testing.assert_array_equal(first, again)
+    assert (world.step(np.array([0, 1])) != first[0]).any()
+
+
+def test_frozen_and_drifting_dreams_are_seen():
+    recorded = random_frames(6, 10)
+    still, lively = np.repeat(random_frames(4, 1), 21, axis=1), random_frames(4, 21)
+    frozen, moving = lasting_figures(still, recorded, (1, 10, 20)), lasting_figures(lively, recorded, (1, 10, 20))
+    assert frozen["lasting.frozen.20"]["value"] == 1 and frozen["lasting.change.1"]["value"] == 0
+    assert moving["lasting.frozen.20"]["value"] == 0 and moving["lasting.change.20"]["value"] > 50
+    faded = lasting_figures(lively // 4, recorded, (10,))
+    assert faded["lasting.frechet_blocks.10"]["low"] > moving["lasting.frechet_blocks.10"]["high"]
+
+
+# Actions -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def recording(tiny):
+    episodes = Episodes(tiny.folder / "record" / "tiny" / "test")
+    rows = evaluation_windows(episodes, 14, 8, seed=1) + evaluate.PROMPT - 1
+    return episodes, rows
+
+
+def test_the_game_plays_recorded_moments_on(recording):
+    episodes, rows = recording
+    game = recorded_with(episodes)
+    assert (game.hold, game.train_levels) == (5, 80)
+    future = episodes.read(rows[:, None] + np.arange(6))
+    actions = np.repeat(future["action"][:, None, :5], 2, axis=1)
+    actions[:, 1, 0] = np.where(actions[:, 1, 0] == 7, 1, 7)  # another direction
+    played = play_on(game, episodes, rows, actions, "test")
+    assert played["alive"][:, 0].all()
+    np.testing.assert_array_equal(played["frames"][:, 0], future["frame"][:, 1:])  # what was recorded, to the last pixel
+    assert (played["frames"][:, 1, 0] != future["frame"][:, 1]).any(axis=(1, 2, 3)).mean() > 0.8
+    ended = play_on(game, episodes, rows[:1], np.full((1, 1, 205), 7), "test")["alive"][0, 0]  # an episode is at most 200 long
+    assert ended[0] and not ended[-1] and (np.diff(ended.astype(int)) <= 0).all()
+
+
+def test_what_looks_different():
+    a = np.full((2, 64, 64, 3), 100, np.uint8)
+    b = a.copy()
+    b[0, :2, :2, 1] += 60
+    b[1, :3, :1, 1] += 60
+    b[1, 5:, :, 0] += 20
+    assert look_different(a, b).tolist() == [True, False]
+
+
+def pictures_of(keys):
+    """A frame for each of int (...): uint8 (..., 64, 64, 3), all different."""
+    frames = np.zeros((*np.shape(keys), 64, 64, 3), np.uint8)
+    frames[:] = np.asarray(keys)[..., None, None, None] * 40
+    return frames
+
+
+def test_an_effect_is_visible_where_no_other_key_has_it():
+    shown = np.tile(np.arange(6), (4, 1))
+    shown[1, [0, 3]] = 0  # in the air: no jump
+    shown[2] = 0  # nothing moves
+    alive = np.ones((4, 6), bool)
+    alive[3, 5] = False
+    visible = obeying.visible_effect(pictures_of(shown), alive, pictures_of([1, 0, 0, 1]), np.array([1, 5, 7, 1]))
+    assert visible["key"].tolist() == [True, False, False, False]
+    assert visible["direction"].tolist() == [True, True, False, False]
+
+
+def test_dreams_match_the_game_or_do_not():
+    game = pictures_of(np.tile(np.arange(6), (10, 1)))
+    game[:, 3] = game[:, 0]  # jumping does nothing
+    alive = np.ones((10, 6), bool)
+    perfect = obeying.matching_figures(game, game, alive, 1, "")
+    assert perfect["counterfactual.match.1"]["value"] == 1
+    assert perfect["counterfactual.chance.1"]["value"] == pytest.approx(1 / 5)
+    turned = obeying.matching_figures(game[:, [0, 2, 1, 3, 4, 5]], game, alive, 1, "")
+    assert turned["counterfactual.match.1"]["value"] == pytest.approx(4 / 6)
+    assert turned["counterfactual.match.1.a"]["value"] == 0 and turned["counterfactual.match.1.dw"]["value"] == 1
+    copy = obeying.matching_figures(np.repeat(game[:, 1:2], 6, axis=1), game, alive, 1, "_copy")
+    assert copy["counterfactual.match_copy.1"]["value"] == pytest.approx(1 / 6)
+    alive[:, 2] = False
+    assert obeying.matching_figures(game, game, alive, 1, "")["counterfactual.match.1"]["value"] == 1
+    assert obeying.matching_figures(game[:, :1].repeat(6, 1), game[:, :1].repeat(6, 1), alive, 1, "") == {}  # nothing to tell apart
+
+
+def test_obedience_is_what_the_judge_reads():
+    asked = RNG.integers(0, 6, (5, 20))
+    films = np.concatenate([random_frames(5, 4), pictures_of(asked)], axis=1)
+
+    def infer(frames):  # the last frame says it
+        return np.asarray(frames)[:, -1, 0, 0, 0] // 40
+
+    alive = np.ones((5, 20), bool)
+    alive[1:, 15:] = False
+    figures = obeying.obedience_figures(infer, films, alive, asked, (1, 10, 20), "")
+    assert figures["obey.key_f1.10"]["value"] == 1 and figures["obey.key_f1.10"]["n"] == 50
+    assert figures["obey.key_f1.1"]["n"] == 5 and figures["obey.key_f1.20"]["n"] == 30
+    other = obeying.obedience_figures(infer, films, alive, (asked + 1) % 6, (10,), "")
+    assert other["obey.key_f1.10"]["value"] == 0
+
+
+def test_keys_are_what_actions_do():
+    directions = obeying.DIRECTIONS
+    for action, key in enumerate(KEY_OF_ACTION):
+        name = list(KEYS)[key]
+        assert directions[action] == obeying.KEY_DIRECTIONS[key]
+        assert ("w" in name) == (action in (2, 5, 8))
+        assert action not in KEYS[name] or action in TRUE_KEYMAP.values() or action == 3
+
+
+# The whole -----------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_is_whole_and_repeats(tiny):
+    model = tiny.folder / "model" / "tiny"
+    figures = json.loads((model / "evaluation.json").read_text())
+    assert figures.keys() >= FIGURES, FIGURES - figures.keys()
+    assert all(f["low"] <= f["value"] <= f["high"] and f["n"] > 0 for f in figures.values())
+    windows = json.loads((model / "windows.json").read_text())["windows"]
+    assert len(windows) == 8 and all((tiny.folder / "record" / "tiny" / "test" / name).exists() for name, _ in windows)
+    report = (model / "report.html").read_text()
+    assert "no FID" in report and "--inception_weights" in report and "no FVD" in report
+    assert report.count("data:image/gif") == 8 and 'src="http' not in report and "href=" not in report.replace("xlink:href=", "")
+
+
+def test_worlds_side_by_side(tiny, tmp_path):
+    from genie_tf.evaluation.compare import compare
+
+    figures = json.loads((tiny.folder / "model" / "tiny" / "evaluation.json").read_text())
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "evaluation.json").write_text(json.dumps(figures))
+    page = compare([str(tmp_path / "a"), str(tmp_path / "b")])
+    assert page == tmp_path / "comparison.html"
+    assert page.read_text().count(f"{figures['tokenizer.psnr']['value']:.2f}") >= 2
+    refused(tiny.run("dream_evaluate_tf.py", "--compare", "model/tiny", "model/nobody"), "nobody", "evaluate it first")
+
+
+def test_other_protocol_and_features_of_the_user(tiny, monkeypatch, tmp_path, capsys):
+    from genie_tf.evaluation.genieredux import evaluate_genieredux
+
+    monkeypatch.chdir(tiny.folder)
+    config = parse("test", arguments=["--config", "tiny.yaml"])[0]
+    monkeypatch.setattr(features, "load_inception", lambda weights: "a network")
+    monkeypatch.setattr(features, "inception_features", lambda model, frames, progress: block_statistics(frames))
+    figures = evaluate_genieredux(config)
+    for name in ("latent.psnr", "latent.ssim", "latent.delta_psnr", "latent.fid", "tokenizer.fid", "tokenizer.psnr"):
+        assert f"genieredux.{name}" in figures
+    said = capsys.readouterr().out
+    assert "33.41" in said and f"{figures['genieredux.latent.psnr']['value']:.2f}" in said
+
+    world, moments = known("is the game", count=4)
+    dreams = evaluate.dream_all(world, None, moments, np.zeros((2, 1), int), np.zeros(0, int), False, seed=1)
+    (tmp_path / "mine.py").write_text("def brightness(videos):\n    return videos.mean(axis=(2, 3))[..., 0]\n")
+    mine = load_video_features(f"{tmp_path}/mine.py:brightness")
+    distances = evaluate.far_off_figures(moments, dreams, moments.frames // 2, "a network", mine)
+    assert distances["dynamics.fid"]["value"] == pytest.approx(0, abs=1e-6) == distances["dynamics.prompt1.fvd"]["value"]
+    assert distances["tokenizer.fid"]["low"] > 0 and distances["tokenizer.fvd"]["value"] > 1
+    for bad in (f"{tmp_path}/mine.py:nothing", f"{tmp_path}/none.py:f", "mine"):
+        with pytest.raises(UserError, match=r"file\.py:function"):
+            load_video_features(bad)
+
+
+def test_inception_reads_weights_from_a_file(tmp_path):
+    import keras
+
+    with pytest.raises(UserError, match="notop"):
+        load_inception(tmp_path / "missing.h5")
+    theirs = keras.applications.InceptionV3(include_top=False, pooling="avg", weights=None, input_shape=(299, 299, 3))
+    theirs.save_weights(tmp_path / "mine.weights.h5")
+    frames = random_frames(3)
+    ours = inception_features(load_inception(tmp_path / "mine.weights.h5"), frames, Silent())
+    enlarged = keras.ops.image.resize(frames.astype("float32"), (299, 299))
+    expected = theirs.predict(keras.applications.inception_v3.preprocess_input(np.array(enlarged)), verbose=0)
+    np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)

@@ -130,11 +130,11 @@ class Episodes:
         """Frames uint8 (..., 64, 64, 3) of `rows` (...)."""
         return np.ascontiguousarray(self.read(rows)["frame"])
 
-    def transition_rows(self, rows: np.ndarray) -> np.ndarray:
-        """Rows (..., 3) of frames t - 1, t, t + 1 around `rows` (...); at an episode's first step frame t stands for t - 1."""
+    def transition_rows(self, rows: np.ndarray, before: int = 1) -> np.ndarray:
+        """Rows (..., before + 2) of t - before … t + 1 around `rows` (...); an episode's first row stands for earlier ones."""
         _, step = self.locate(rows)
-        previous: np.ndarray = rows - (step > 0)
-        return np.stack([previous, rows, rows + 1], axis=-1)
+        offsets = np.arange(-before, 2)
+        return rows[..., None] + np.maximum(offsets, -step[..., None])
 
 
 def batches(sample, batch_size: int, seed: int, first_step: int = 0) -> Iterator:

@@ -1,5 +1,7 @@
 """Figures with their intervals."""
 
+from functools import cache
+
 import numpy as np
 import tensorflow_probability as tfp
 
@@ -11,20 +13,29 @@ def figure(value: float, low: float, high: float, n: int) -> dict:
     return {"value": float(value), "low": float(low), "high": float(high), "n": int(n)}
 
 
+@cache
+def student_reach(n: int) -> float:
+    """How many standard errors the interval of a mean of `n` samples reaches to either side."""
+    return float(tfp.distributions.StudentT(n - 1.0, 0.0, 1.0).quantile((1 + LEVEL) / 2))
+
+
 def mean_figure(samples: np.ndarray) -> dict:
     """Mean of independent samples (n,), n ≥ 2, with Student's interval."""
     n = len(samples)
     mean, error = np.mean(samples), np.std(samples, ddof=1) / np.sqrt(n)
-    reach = float(tfp.distributions.StudentT(n - 1.0, 0.0, 1.0).quantile((1 + LEVEL) / 2)) * error
+    reach = student_reach(n) * error
     return figure(mean, mean - reach, mean + reach, n)
 
 
 def share_figure(hits: np.ndarray) -> dict:
-    """Share of true values in bool (n,), with Jeffreys' interval."""
+    """Share of true values in bool (n,), with Jeffreys' interval, which ends at 0 or 1 where all values are the same.
+
+    Reference:
+        Brown, Cai and DasGupta 2001, Interval estimation for a binomial proportion, section 3.1.
+    """
     n, k = len(hits), np.sum(hits)
-    posterior = tfp.distributions.Beta(k + 0.5, n - k + 0.5)
-    low, high = (float(posterior.quantile(q)) for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return figure(k / n, low, high, n)
+    low, high = tfp.distributions.Beta(k + 0.5, n - k + 0.5).quantile([(1 - LEVEL) / 2, (1 + LEVEL) / 2]).numpy()
+    return figure(k / n, low if k > 0 else 0.0, high if k < n else 1.0, n)
 
 
 def bootstrap_figure(statistic, groups: list, n: int, rounds: int = 200, seed: int = 0) -> dict:
@@ -42,6 +53,25 @@ def bootstrap_figure(statistic, groups: list, n: int, rounds: int = 200, seed: i
     return figure(value, min(low, value), max(high, value), n)
 
 
+def jackknife_figure(statistic, groups: list, n: int, folds: int = 10) -> dict:
+    """A statistic that repeated data would change too much for a bootstrap, with the interval of its jackknife.
+
+    Args:
+        statistic, groups, n: As `bootstrap_figure` takes them.
+        folds: Parts of the groups, of which one is left out at a time.
+
+    Reference:
+        Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 11.
+    """
+    folds = min(folds, len(groups))
+    parts = np.array_split(np.random.default_rng(0).permutation(len(groups)), folds)
+    values = np.array([statistic([groups[i] for i in np.setdiff1d(np.arange(len(groups)), part)]) for part in parts])
+    error = np.sqrt((folds - 1) * np.mean(np.square(values - values.mean())))
+    reach = student_reach(folds) * error
+    value = statistic(groups)
+    return figure(value, value - reach, value + reach, n)
+
+
 def psnr(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Peak signal-to-noise ratio in dB of each frame of uint8 (..., H, W, C): (...).
 
@@ -52,23 +82,99 @@ def psnr(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return 10 * np.log10(255.0**2 / np.maximum(error, least))
 
 
+def ssim(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Structural similarity of each frame of uint8 (..., H, W, C), H and W ≥ 11: (...), 1 for equal frames.
+
+    Gaussian windows of 11 x 11 pixels, deviation 1.5, that lie within the frame; the mean over windows and channels.
+
+    Reference:
+        Wang et al. 2004, Image quality assessment: from error visibility to structural similarity, section III.
+    """
+    tap = np.exp(-np.square(np.arange(11) - 5) / (2 * 1.5**2))
+
+    def blur(side: int) -> np.ndarray:
+        columns = np.zeros((side, side - 10), np.float32)
+        for i in range(side - 10):
+            columns[i : i + 11, i] = tap / tap.sum()
+        return columns
+
+    down, across = blur(truth.shape[-3]), blur(truth.shape[-2])
+
+    def blurred(x, columns):  # along the last axis; one product of two large matrices, the quick kind
+        return (x.reshape(-1, x.shape[-1]) @ columns).reshape(*x.shape[:-1], -1)
+
+    def of_batch(x, y):
+        x, y = (np.moveaxis(z, -1, 0).astype(np.float32, order="C") for z in (x, y))
+        rows = blurred(np.stack([x, y, x * x, y * y, x * y]), across)
+        mean_x, mean_y, square_x, square_y, product = blurred(rows.swapaxes(-1, -2), down)
+        variance_x, variance_y, covariance = square_x - mean_x**2, square_y - mean_y**2, product - mean_x * mean_y
+        c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+        above = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+        return np.mean(above / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)), axis=(0, -1, -2))
+
+    x, y = (z.reshape(-1, *truth.shape[-3:]) for z in (frames, truth))
+    values = [of_batch(x[i : i + 16], y[i : i + 16]) for i in range(0, len(x), 16)]
+    return np.concatenate(values).reshape(truth.shape[:-3])
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Fréchet distance of the normal distributions that fit two sets of feature vectors (n, D) and (m, D), n and m ≥ 2.
+
+    Reference:
+        Heusel et al. 2017, GANs trained by a two time-scale update rule, arXiv 1706.08500, section 4 and equation 6.
+    """
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    # The trace of the root of the product of the covariances is the sum of the singular values of the product of the centred
+    # data: no root of a matrix is taken, and fewer vectors than dimensions do no harm.
+    centred_a, centred_b = ((x - x.mean(axis=0)) / np.sqrt(len(x) - 1) for x in (a, b))
+    if len(a) > a.shape[1]:
+        centred_a, centred_b = (np.linalg.qr(x, mode="r") for x in (centred_a, centred_b))
+    shared = np.linalg.svd(centred_a @ centred_b.T, compute_uv=False).sum()
+    spread = np.square(centred_a).sum() + np.square(centred_b).sum()
+    return float(np.square(a.mean(axis=0) - b.mean(axis=0)).sum() + spread - 2 * shared)
+
+
+def counts(a: np.ndarray, b: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """How often each pair of two labellings int (n,) occurs: `shape`."""
+    table = np.zeros(shape)
+    np.add.at(table, (a, b), 1)
+    return table
+
+
+def entropy(p: np.ndarray) -> float:
+    """Entropy in bits of counts or probabilities, of any shape."""
+    p = p[p > 0] / p.sum()
+    return float(-(p * np.log2(p)).sum())
+
+
+def perplexity(labels: np.ndarray) -> float:
+    """How many labels are in use, rare ones counting less: two to the entropy of int (n,)."""
+    return 2 ** entropy(np.bincount(labels))
+
+
+def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
+    """Mutual information of two labellings (n,), in bits."""
+    table = counts(a, b, (int(a.max()) + 1, int(b.max()) + 1))
+    return entropy(table.sum(axis=1)) + entropy(table.sum(axis=0)) - entropy(table)
+
+
 def normalized_mutual_information(a: np.ndarray, b: np.ndarray) -> float:
     """Mutual information of two labellings (n,) over the mean of their entropies, 0 to 1."""
-    table = np.zeros((int(a.max()) + 1, int(b.max()) + 1))
-    np.add.at(table, (a, b), 1)
-    table /= table.sum()
+    marginals = entropy(np.bincount(a)) + entropy(np.bincount(b))
+    return 2 * mutual_information(a, b) / marginals if marginals > 0 else 0.0
 
-    def entropy(p):
-        p = p[p > 0]
-        return -(p * np.log(p)).sum()
 
-    marginals = entropy(table.sum(axis=1)) + entropy(table.sum(axis=0))
-    return 2 * (marginals - entropy(table)) / marginals if marginals > 0 else 0.0
+def macro_f1(labels: np.ndarray, truth: np.ndarray) -> float:
+    """Harmonic mean of precision and recall of each class, averaged over the classes of `truth` int (n,)."""
+    scores = []
+    for one in np.unique(truth):
+        right, said, is_one = np.sum((labels == one) & (truth == one)), np.sum(labels == one), np.sum(truth == one)
+        scores.append(2 * right / (said + is_one))
+    return float(np.mean(scores))
 
 
 def probe(codes: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
     """The commonest label of each code: int (count,). A code never seen gets the commonest label of all."""
-    table = np.zeros((count, int(labels.max()) + 1))
-    np.add.at(table, (codes, labels), 1)
+    table = counts(codes, labels, (count, int(labels.max()) + 1))
     table += 1e-6 * table.sum(axis=0)
     return table.argmax(axis=1)

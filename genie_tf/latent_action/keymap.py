@@ -9,6 +9,7 @@ from genie_tf.episodes.format import write_json
 from genie_tf.errors import UserError
 
 KEYS = {"none": (3, 4), "a": (1,), "d": (7,), "w": (5,), "aw": (2,), "dw": (8,)}  # Procgen actions that a key press stands for
+KEY_OF_ACTION = np.array([1, 1, 4, 0, 0, 3, 2, 2, 5] + [0] * 6)  # index into KEYS of each of Procgen's 15 actions, by its effect
 TRUE_KEYMAP = {"none": 4, "a": 1, "d": 7, "w": 5, "aw": 2, "dw": 8}  # what a guided world takes
 LABELS = 200  # transitions at most
 FILE = "keymap.json"

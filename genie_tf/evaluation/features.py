@@ -1,0 +1,84 @@
+"""Feature spaces in which sets of frames and videos are held against each other: what a Fréchet distance is a distance of."""
+
+import importlib.util
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+from tqdm import tqdm
+
+from genie_tf.errors import UserError
+
+BATCH = 32
+HOW_TO_GET_FID = (
+    "no FID: Keras could not download the weights of its InceptionV3; download "
+    "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5 from Keras's releases elsewhere and name it with --inception_weights"
+)
+
+
+def block_statistics(frames: np.ndarray) -> np.ndarray:
+    """Mean and standard deviation of each 8 x 8 block and channel: uint8 (n, 64, 64, 3) to float32 (n, 384), in 0 … 1.
+
+    What a frame shows where, how bright and how sharp: nothing learnt, so it is the same space for every world.
+    """
+    blocks = frames.reshape(-1, 8, 8, 8, 8, 3).astype(np.float32) / 255
+    statistics = np.stack([blocks.mean(axis=(2, 4)), blocks.std(axis=(2, 4))], axis=-1)
+    return statistics.reshape(len(frames), -1)
+
+
+def load_inception(weights: Path | str | None) -> keras.Model | None:
+    """Keras's InceptionV3 up to its last average, trained on ImageNet.
+
+    Args:
+        weights: The `notop` weights file; by default Keras downloads it, once.
+
+    Returns:
+        A model from float (n, 299, 299, 3) in -1 … 1 to (n, 2048); None where the weights are neither given nor to be had.
+
+    Raises:
+        UserError: `weights` is no such file.
+    """
+    model = None
+    keras_policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_global_policy("float32")  # the field's features are
+    try:
+        model = keras.applications.InceptionV3(
+            include_top=False, pooling="avg", weights=weights or "imagenet", input_shape=(299, 299, 3)
+        )
+    except Exception as error:  # whatever a network, a proxy or a damaged file may raise
+        if weights is not None:
+            reason = str(error).splitlines()[0][:200]
+            raise UserError(
+                f"can't read InceptionV3 weights from {weights} ({reason}): name the notop .h5 file of Keras"
+            ) from error
+    finally:
+        keras.mixed_precision.set_global_policy(keras_policy)
+    return model
+
+
+def inception_features(model: keras.Model, frames: np.ndarray, progress: tqdm) -> np.ndarray:
+    """Features (n, 2048) of frames uint8 (n, 64, 64, 3), enlarged bilinearly to 299 x 299."""
+    features = []
+    for begin in range(0, len(frames), BATCH):
+        part = np.minimum(np.arange(begin, begin + BATCH), len(frames) - 1)  # one shape, one compiled function
+        x = ops.image.resize(ops.cast(frames[part], "float32"), (299, 299), interpolation="bilinear")
+        features.append(model.predict_on_batch(x / 127.5 - 1.0))
+        progress.update()
+    return np.concatenate(features)[: len(frames)]
+
+
+def load_video_features(name: str):
+    """The user's function of videos uint8 (n, T, 64, 64, 3) to features (n, D), named `file.py:function`.
+
+    Raises:
+        UserError: there is no such file or function.
+    """
+    file, _, function = name.partition(":")
+    try:
+        spec = importlib.util.spec_from_file_location("video_features", file)
+        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+        return getattr(module, function)
+    except (AttributeError, ImportError, OSError, SyntaxError) as error:
+        raise UserError(f"can't load --video_features {name} ({error}): name a function as file.py:function") from error

@@ -1,0 +1,113 @@
+"""Is it sharp, does it last? Figures of frames against frames."""
+
+import numpy as np
+from keras import ops
+
+from genie_tf.evaluation.features import block_statistics
+from genie_tf.evaluation.game import look_different
+from genie_tf.evaluation.metrics import (
+    bootstrap_figure,
+    frechet_distance,
+    jackknife_figure,
+    mean_figure,
+    perplexity,
+    psnr,
+    share_figure,
+    ssim,
+)
+from genie_tf.world import World
+
+SPAN = 10  # frames up to a step of a long rollout over which change, freezing and obedience are taken
+
+
+def frame_figures(group: str, row: str, frames: np.ndarray, truth: np.ndarray) -> tuple[dict, np.ndarray]:
+    """PSNR and SSIM at each of H steps, and the distance of all frames to all true ones.
+
+    Args:
+        group: First part of the figures' names, such as "dynamics".
+        row: Last part of the metrics' names: "" for the dream itself, "_copy" and so on for what it is held against.
+        frames: uint8 (M, H, 64, 64, 3).
+        truth: uint8 (M, H, 64, 64, 3).
+
+    Returns:
+        The figures, and PSNR (M, H).
+    """
+    sharp, alike = psnr(frames, truth), ssim(frames, truth)
+    figures = {f"{group}.psnr{row}.{t + 1}": mean_figure(sharp[:, t]) for t in range(truth.shape[1])}
+    figures |= {f"{group}.ssim{row}.{t + 1}": mean_figure(alike[:, t]) for t in range(truth.shape[1])}
+    return figures | {f"{group}.frechet_blocks{row}": distance_figure(frames, truth, block_statistics)}, sharp
+
+
+def distance_figure(films: np.ndarray, truth: np.ndarray, features) -> dict:
+    """Fréchet distance between the frames of two sets of films uint8 (M, H, 64, 64, 3), whose groups are the films.
+
+    Args:
+        features: Function of frames uint8 (n, 64, 64, 3) to (n, D).
+    """
+    pairs = [features(x.reshape(-1, 64, 64, 3)).reshape(*x.shape[:2], -1) for x in (films, truth)]
+    return paired_distance(*pairs)
+
+
+def paired_distance(a: np.ndarray, b: np.ndarray) -> dict:
+    """Fréchet distance of features (M, H, D) and (M, H, D), M independent groups; n counts vectors."""
+
+    def distance(groups):
+        return frechet_distance(*(np.concatenate([group[side] for group in groups]) for side in (0, 1)))
+
+    return jackknife_figure(distance, list(zip(a, b)), a.shape[0] * a.shape[1])
+
+
+def reconstruct(world: World, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the tokenizer makes of films uint8 (M, L, 64, 64, 3): tokens (M, L, N), and frames of the same shape."""
+    tokens, pictures = [], []
+    for film in films:
+        tokens.append(ops.convert_to_numpy(world.tokenizer.encode(ops.convert_to_tensor(film))))
+        pictures.append(ops.convert_to_numpy(world.tokenizer.decode(ops.convert_to_tensor(tokens[-1]))))
+    return np.stack(tokens), np.stack(pictures)
+
+
+def tokenizer_figures(tokens: np.ndarray, pictures: np.ndarray, films: np.ndarray) -> dict:
+    """Sharpness of the reconstruction, and how much of the codebook it uses."""
+    groups, n = list(tokens), films[..., 0, 0, 0].size
+    return {
+        "tokenizer.psnr": mean_figure(psnr(pictures, films).mean(axis=1)),
+        "tokenizer.ssim": mean_figure(ssim(pictures, films).mean(axis=1)),
+        "tokenizer.frechet_blocks": distance_figure(pictures, films, block_statistics),
+        "tokenizer.codes_used": bootstrap_figure(lambda some: len(np.unique(np.stack(some))), groups, n),
+        "tokenizer.perplexity": bootstrap_figure(lambda some: perplexity(np.ravel(np.stack(some))), groups, n),
+    }
+
+
+def lasting_figures(films: np.ndarray, recorded: np.ndarray, steps: tuple[int, ...]) -> dict:
+    """Whether long dreams freeze or drift, in the frames up to each of `steps`.
+
+    Args:
+        films: uint8 (M, 1 + H, 64, 64, 3): the last frame of the prompt, and H dreamt ones.
+        recorded: uint8 (R, L, 64, 64, 3), films of the same recording, for comparison.
+
+    Returns:
+        Figures `lasting.change.<step>`, mean absolute change from frame to frame in levels of 255; `lasting.frozen.<step>`, share
+        of the dreams in which no frame looks different from the one before; `lasting.frechet_blocks.<step>`, distance of the
+        frames to recorded ones; and beside them, ending in `_recorded`, what recorded films have.
+    """
+    half = len(recorded) // 2
+    reference, other = (block_statistics(x.reshape(-1, 64, 64, 3)) for x in (recorded[:half], recorded[half:]))
+
+    def distance(features) -> dict:
+        n = features.shape[0] * features.shape[1]
+        return jackknife_figure(lambda some: frechet_distance(np.concatenate(some), reference), list(features), n)
+
+    def movement(part: np.ndarray) -> tuple[dict, dict]:
+        change = np.abs(part[:, 1:].astype(np.int16) - part[:, :-1]).mean(axis=(1, 2, 3, 4))
+        return mean_figure(change), share_figure(~look_different(part[:, 1:], part[:, :-1]).any(axis=1))
+
+    figures = {}
+    figures["lasting.change_recorded"], figures["lasting.frozen_recorded"] = movement(recorded[:, : SPAN + 1])
+    figures["lasting.frechet_blocks_recorded"] = distance(other.reshape(len(recorded) - half, recorded.shape[1], -1))
+    for step in steps:
+        part = films[:, max(step - SPAN, 0) : step + 1]
+        figures[f"lasting.change.{step}"], figures[f"lasting.frozen.{step}"] = movement(part)
+        if step >= SPAN:  # a distance depends on how many frames there are: those before have fewer
+            features = block_statistics(part[:, 1:].reshape(-1, 64, 64, 3)).reshape(len(part), SPAN, -1)
+            figures[f"lasting.frechet_blocks.{step}"] = distance(features)
+    return figures

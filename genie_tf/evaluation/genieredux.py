@@ -1,0 +1,86 @@
+"""GenieRedux's protocol, so that rows stand beside its table: one frame of prompt, ten dreamt, true or latent actions."""
+
+import numpy as np
+from tqdm import tqdm
+
+from genie_tf.config import Config, world_model
+from genie_tf.episodes.format import write_json
+from genie_tf.evaluation import features
+from genie_tf.evaluation.evaluate import DELTA_AT, PROMPT, Moments, load_moments, load_world
+from genie_tf.evaluation.frames import paired_distance, reconstruct
+from genie_tf.evaluation.metrics import mean_figure, psnr, ssim
+from genie_tf.evaluation.rollouts import another, rollout
+from genie_tf.training.loop import latest_checkpoint
+from genie_tf.world import World
+
+PAPER = {  # FID, PSNR, SSIM, delta PSNR; arXiv 2409.06445: CoinRun of 2018, 8 A100 for four days a model
+    "tokenizer (GenieRedux)": (18.14, 38.25, 0.96, None),
+    "dynamics, latent actions (GenieRedux)": (21.88, 25.51, 0.77, None),
+    "dynamics, true actions (GenieRedux-G)": (18.88, 33.41, 0.92, 0.70),
+    "the same, data of a trained agent": (13.01, 32.09, 0.94, 1.89),
+}
+
+
+def rows_of_world(world: World, moments: Moments, name: str, actions: np.ndarray, seed: int, fid) -> dict:
+    """Figures of one dynamics, `genieredux.<name>.…`, PSNR and SSIM over all ten frames of each window."""
+    rng = np.random.default_rng(seed)
+    other = another(actions, rng)
+    with tqdm(total=2 * actions.size, desc=f"dreaming, {name}", unit=" frames") as progress:
+        dreams = rollout(world, **moments.prompt(1), actions=actions, progress=progress, instead=other)
+    truth, at = moments.truth, DELTA_AT - 1
+    loss = psnr(dreams["dream"][:, at], truth[:, at]) - psnr(dreams["instead"][:, at], truth[:, at])
+    return {
+        f"genieredux.{name}.psnr": mean_figure(psnr(dreams["dream"], truth).mean(axis=1)),
+        f"genieredux.{name}.ssim": mean_figure(ssim(dreams["dream"], truth).mean(axis=1)),
+        f"genieredux.{name}.delta_psnr": mean_figure(loss),
+    } | fid(name, dreams["dream"], truth)
+
+
+def evaluate_genieredux(config: Config, inception_weights: str | None = None) -> dict:
+    """Measure `model/<world>` by that protocol, print it beside the paper's table, and write `genieredux.json`.
+
+    The tokenizer, the dynamics on latent actions and, where it is trained, the one on true actions. Its row of latent actions
+    alone has no counterpart: this model predicts frames of half the size.
+
+    Returns:
+        What genieredux.json holds: name to `value`, `low`, `high` (95 %), `n`.
+    """
+    inception = features.load_inception(inception_weights)
+    seed = config.play.seed
+
+    def fid(name: str, films: np.ndarray, truth: np.ndarray) -> dict:
+        if inception is None:
+            return {}
+        with tqdm(total=2 * -(-truth[..., 0, 0, 0].size // features.BATCH), desc="Inception features", unit=" batches") as progress:
+            pair = [features.inception_features(inception, x.reshape(-1, 64, 64, 3), progress) for x in (films, truth)]
+        return {f"genieredux.{name}.fid": paired_distance(*(x.reshape(*truth.shape[:2], -1) for x in pair))}
+
+    guided_only = config.dynamics.actions == "true"
+    figures: dict = {}
+    if not guided_only:
+        world = load_world(config, False)
+        moments = load_moments(config, world, False)
+        figures |= rows_of_world(world, moments, "latent", moments.actions[:, PROMPT - 1 :], seed, fid)
+    if guided_only or latest_checkpoint(config.model_folder, world_model(True)) is not None:
+        world = load_world(config, True)
+        moments = load_moments(config, world, True)
+        figures |= rows_of_world(world, moments, "guided", moments.actions[:, PROMPT - 1 :], seed, fid)
+    truth = moments.truth
+    pictures = reconstruct(world, truth)[1]
+    figures["genieredux.tokenizer.psnr"] = mean_figure(psnr(pictures, truth).mean(axis=1))
+    figures["genieredux.tokenizer.ssim"] = mean_figure(ssim(pictures, truth).mean(axis=1))
+    figures |= fid("tokenizer", pictures, truth)
+
+    print(f"{'':40} {'FID':>8} {'PSNR':>16} {'SSIM':>18} {'ΔPSNR':>16}")
+    for name, words in (("tokenizer", "tokenizer"), ("latent", "dynamics, latent actions"), ("guided", "dynamics, true actions")):
+        cells = [figures.get(f"genieredux.{name}.{metric}") for metric in ("fid", "psnr", "ssim", "delta_psnr")]
+        texts = [f"{c['value']:.2f} ± {(c['high'] - c['low']) / 2:.2f}" if c else "" for c in cells]
+        if any(texts):
+            print(f"{words:40} {texts[0]:>8} {texts[1]:>16} {texts[2]:>18} {texts[3]:>16}")
+    for words, row in PAPER.items():
+        print(f"{words:40} " + "{:>8} {:>16} {:>18} {:>16}".format(*("" if value is None else value for value in row)))
+    if inception is None:
+        print(features.HOW_TO_GET_FID)
+    write_json(config.model_folder / "genieredux.json", figures)
+    print(f"wrote {config.model_folder}/genieredux.json")
+    return figures
