@@ -29,15 +29,15 @@ from genie_tf.evaluation.metrics import (
     share_figure,
     ssim,
 )
-from genie_tf.evaluation.rollouts import another, evaluation_windows, rollout
-from genie_tf.latent_action.keymap import KEY_OF_ACTION, KEYS, TRUE_KEYMAP
+from genie_tf.evaluation.rollouts import HORIZON, PROMPT, Moments, another, dream_all, evaluation_windows, rollout
+from genie_tf.latent_action.keymap import DIRECTIONS, KEY_DIRECTIONS, KEY_OF_ACTION, KEYS, TRUE_KEYMAP
 from genie_tf.world import World
 
 with quiet():
-    from genie_tf.evaluation import actions as obeying
-    from genie_tf.evaluation import evaluate
-    from genie_tf.evaluation.frames import lasting_figures
+    from genie_tf.evaluation.frames import dream_figures, far_off_figures, lasting_figures
     from genie_tf.evaluation.game import look_different, play_on, recorded_with
+    from genie_tf.evaluation.latent_actions import visible_effect
+    from genie_tf.evaluation.obedience import matching_figures, obedience_figures
 
 RNG = np.random.default_rng(0)
 
@@ -148,7 +148,7 @@ class KnownWorld:
     actions = 3
 
     def __init__(self, kind, frames):
-        self.kind, self.frames, self.prompt = kind, frames, evaluate.PROMPT
+        self.kind, self.frames, self.prompt = kind, frames, PROMPT
         self.state = {"past": None, "chance": 0}
 
     def restore(self, state):
@@ -179,18 +179,18 @@ class KnownWorld:
 
 
 def known(kind, count=24):
-    frames = random_frames(count, evaluate.PROMPT + evaluate.HORIZON)
-    actions = np.tile((np.arange(frames.shape[1] - 1) - evaluate.PROMPT + 1) % 3, (count, 1))
-    moments = evaluate.Moments(None, np.arange(count), frames, actions, None)
+    frames = random_frames(count, PROMPT + HORIZON)
+    actions = np.tile((np.arange(frames.shape[1] - 1) - PROMPT + 1) % 3, (count, 1))
+    moments = Moments(None, np.arange(count), frames, actions, None)
     return KnownWorld(kind, frames), moments
 
 
 @pytest.mark.parametrize("kind", ["copies", "is the game", "ignores", "obeys"])
 def test_known_worlds_get_the_figures_they_deserve(kind):
     world, moments = known(kind)
-    asked = np.zeros((2, evaluate.HORIZON), int)
-    dreams = evaluate.dream_all(world, None, moments, asked, np.zeros(0, int), False, seed=1)
-    figures, sharp = evaluate.dream_figures(moments, dreams, moments.frames)
+    asked = np.zeros((2, HORIZON), int)
+    dreams = dream_all(world, None, moments, asked, np.zeros(0, int), False, seed=1)
+    figures, sharp = dream_figures(moments, dreams, moments.frames)
     assert sharp.shape == (24, 10)
     for group in ("dynamics", "dynamics.prompt1"):
         for t in range(1, 11):
@@ -210,7 +210,7 @@ def test_known_worlds_get_the_figures_they_deserve(kind):
 
 def test_teacher_forcing_puts_the_truth_in_place_of_the_dream():
     world, moments = known("copies", count=3)
-    future = moments.actions[:, evaluate.PROMPT - 1 :]
+    future = moments.actions[:, PROMPT - 1 :]
     forced = rollout(world, **moments.prompt(1), actions=future, progress=Silent(), truth=moments.truth)["dream"]
     np.testing.assert_array_equal(forced[:, 1:], moments.truth[:, :-1])  # a copy of what came before, and that was the truth
 
@@ -250,7 +250,7 @@ def test_frozen_and_drifting_dreams_are_seen():
 @pytest.fixture(scope="module")
 def recording(tiny):
     episodes = Episodes(tiny.folder / "record" / "tiny" / "test")
-    rows = evaluation_windows(episodes, 14, 8, seed=1) + evaluate.PROMPT - 1
+    rows = evaluation_windows(episodes, 14, 8, seed=1) + PROMPT - 1
     return episodes, rows
 
 
@@ -291,7 +291,7 @@ def test_an_effect_is_visible_where_no_other_key_has_it():
     shown[2] = 0  # nothing moves
     alive = np.ones((4, 6), bool)
     alive[3, 5] = False
-    visible = obeying.visible_effect(pictures_of(shown), alive, pictures_of([1, 0, 0, 1]), np.array([1, 5, 7, 1]))
+    visible = visible_effect(pictures_of(shown), alive, pictures_of([1, 0, 0, 1]), np.array([1, 5, 7, 1]))
     assert visible["key"].tolist() == [True, False, False, False]
     assert visible["direction"].tolist() == [True, True, False, False]
 
@@ -300,17 +300,17 @@ def test_dreams_match_the_game_or_do_not():
     game = pictures_of(np.tile(np.arange(6), (10, 1)))
     game[:, 3] = game[:, 0]  # jumping does nothing
     alive = np.ones((10, 6), bool)
-    perfect = obeying.matching_figures(game, game, alive, 1, "")
+    perfect = matching_figures(game, game, alive, 1, "")
     assert perfect["counterfactual.match.1"]["value"] == 1
     assert perfect["counterfactual.chance.1"]["value"] == pytest.approx(1 / 5)
-    turned = obeying.matching_figures(game[:, [0, 2, 1, 3, 4, 5]], game, alive, 1, "")
+    turned = matching_figures(game[:, [0, 2, 1, 3, 4, 5]], game, alive, 1, "")
     assert turned["counterfactual.match.1"]["value"] == pytest.approx(4 / 6)
     assert turned["counterfactual.match.1.a"]["value"] == 0 and turned["counterfactual.match.1.dw"]["value"] == 1
-    copy = obeying.matching_figures(np.repeat(game[:, 1:2], 6, axis=1), game, alive, 1, "_copy")
+    copy = matching_figures(np.repeat(game[:, 1:2], 6, axis=1), game, alive, 1, "_copy")
     assert copy["counterfactual.match_copy.1"]["value"] == pytest.approx(1 / 6)
     alive[:, 2] = False
-    assert obeying.matching_figures(game, game, alive, 1, "")["counterfactual.match.1"]["value"] == 1
-    assert obeying.matching_figures(game[:, :1].repeat(6, 1), game[:, :1].repeat(6, 1), alive, 1, "") == {}  # nothing to tell apart
+    assert matching_figures(game, game, alive, 1, "")["counterfactual.match.1"]["value"] == 1
+    assert matching_figures(game[:, :1].repeat(6, 1), game[:, :1].repeat(6, 1), alive, 1, "") == {}  # nothing to tell apart
 
 
 def test_obedience_is_what_the_judge_reads():
@@ -322,18 +322,17 @@ def test_obedience_is_what_the_judge_reads():
 
     alive = np.ones((5, 20), bool)
     alive[1:, 15:] = False
-    figures = obeying.obedience_figures(infer, films, alive, asked, (1, 10, 20), "")
+    figures = obedience_figures(infer, films, alive, asked, (1, 10, 20), "")
     assert figures["obey.key_f1.10"]["value"] == 1 and figures["obey.key_f1.10"]["n"] == 50
     assert figures["obey.key_f1.1"]["n"] == 5 and figures["obey.key_f1.20"]["n"] == 30
-    other = obeying.obedience_figures(infer, films, alive, (asked + 1) % 6, (10,), "")
+    other = obedience_figures(infer, films, alive, (asked + 1) % 6, (10,), "")
     assert other["obey.key_f1.10"]["value"] == 0
 
 
 def test_keys_are_what_actions_do():
-    directions = obeying.DIRECTIONS
     for action, key in enumerate(KEY_OF_ACTION):
         name = list(KEYS)[key]
-        assert directions[action] == obeying.KEY_DIRECTIONS[key]
+        assert DIRECTIONS[action] == KEY_DIRECTIONS[key]
         assert ("w" in name) == (action in (2, 5, 8))
         assert action not in KEYS[name] or action in TRUE_KEYMAP.values() or action == 3
 
@@ -380,10 +379,10 @@ def test_other_protocol_and_features_of_the_user(tiny, monkeypatch, tmp_path, ca
     assert "33.41" in said and f"{figures['genieredux.latent.psnr']['value']:.2f}" in said
 
     world, moments = known("is the game", count=4)
-    dreams = evaluate.dream_all(world, None, moments, np.zeros((2, 1), int), np.zeros(0, int), False, seed=1)
+    dreams = dream_all(world, None, moments, np.zeros((2, 1), int), np.zeros(0, int), False, seed=1)
     (tmp_path / "mine.py").write_text("def brightness(videos):\n    return videos.mean(axis=(2, 3))[..., 0]\n")
     mine = load_video_features(f"{tmp_path}/mine.py:brightness")
-    distances = evaluate.far_off_figures(moments, dreams, moments.frames // 2, "a network", mine)
+    distances = far_off_figures(moments, dreams, moments.frames // 2, "a network", mine)
     assert distances["dynamics.fid"]["value"] == pytest.approx(0, abs=1e-6) == distances["dynamics.prompt1.fvd"]["value"]
     assert distances["tokenizer.fid"]["low"] > 0 and distances["tokenizer.fvd"]["value"] > 1
     for bad in (f"{tmp_path}/mine.py:nothing", f"{tmp_path}/none.py:f", "mine"):

@@ -2,7 +2,9 @@
 
 import numpy as np
 from keras import ops
+from tqdm import tqdm
 
+from genie_tf.evaluation import features
 from genie_tf.evaluation.features import block_statistics
 from genie_tf.evaluation.game import look_different
 from genie_tf.evaluation.metrics import (
@@ -15,8 +17,11 @@ from genie_tf.evaluation.metrics import (
     share_figure,
     ssim,
 )
+from genie_tf.evaluation.report import ROWS
+from genie_tf.evaluation.rollouts import HORIZON, PROMPT, PROMPTS, Moments
 from genie_tf.world import World
 
+DELTA_AT = 4  # the horizon at which papers give delta PSNR
 SPAN = 10  # frames up to a step of a long rollout over which change, freezing and obedience are taken
 
 
@@ -110,4 +115,56 @@ def lasting_figures(films: np.ndarray, recorded: np.ndarray, steps: tuple[int, .
         if step >= SPAN:  # a distance depends on how many frames there are: those before have fewer
             features = block_statistics(part[:, 1:].reshape(-1, 64, 64, 3)).reshape(len(part), SPAN, -1)
             figures[f"lasting.frechet_blocks.{step}"] = distance(features)
+    return figures
+
+
+def delta_figures(group: str, sharp: np.ndarray, random: np.ndarray, instead: np.ndarray, truth: np.ndarray) -> dict:
+    """What the actions are worth: PSNR under them, less PSNR under random ones (Genie), or under another last one (GenieRedux)."""
+    genie, last = sharp - psnr(random, truth), sharp - psnr(instead, truth)
+    figures: dict = {}
+    for name, delta in (("genie", genie), ("last", last)):
+        figures |= {f"{group}.delta_psnr_{name}.{t + 1}": mean_figure(delta[:, t]) for t in range(delta.shape[1])}
+        figures[f"{group}.delta_psnr_{name}"] = mean_figure(delta[:, DELTA_AT - 1])
+    return figures
+
+
+def dream_figures(moments: Moments, dreams: dict, pictures: np.ndarray) -> tuple[dict, np.ndarray]:
+    """Frames of every short dream beside the true ones, with the ceiling (`pictures`, the tokenizer's) and the floor (a copy).
+
+    Returns:
+        The figures, and the PSNR (M, 10) of the dream from four frames.
+    """
+    truth, sharps = moments.truth, {}
+    figures: dict = {}
+    for length, group in PROMPTS.items():
+        rows = {row: dreams[length, row] for row in ROWS if (length, row) in dreams}
+        rows["_copy"] = np.repeat(moments.frames[:, PROMPT - 1 : PROMPT], HORIZON, axis=1)
+        rows["_tokenizer"] = pictures[:, PROMPT:]
+        for row, frames in rows.items():
+            of_row, sharp = frame_figures(group, row, frames, truth)
+            figures |= of_row
+            if row == "":
+                sharps[length] = sharp
+                figures |= delta_figures(group, sharp, rows["_random"], dreams[length, "instead"], truth)
+    return figures, sharps[PROMPT]
+
+
+def far_off_figures(moments: Moments, dreams: dict, pictures: np.ndarray, inception, video_features) -> dict:
+    """FID and FVD, in the feature spaces that are at hand."""
+    films = {group: dreams[length, ""] for length, group in PROMPTS.items()} | {"tokenizer": pictures[:, PROMPT:]}
+    figures: dict = {}
+    if inception is not None:
+        batches = -(-moments.truth[..., 0, 0, 0].size // features.BATCH)
+        with tqdm(total=batches * (len(films) + 1), desc="Inception features", unit=" batches") as progress:
+
+            def of(x):
+                return features.inception_features(inception, x.reshape(-1, 64, 64, 3), progress).reshape(*x.shape[:2], -1)
+
+            truth = of(moments.truth)
+            figures |= {f"{group}.fid": paired_distance(of(film), truth) for group, film in films.items()}
+    if video_features is not None:
+        truth = np.asarray(video_features(moments.truth))[:, None]
+        figures |= {
+            f"{group}.fvd": paired_distance(np.asarray(video_features(film))[:, None], truth) for group, film in films.items()
+        }
     return figures

@@ -6,10 +6,10 @@ from tqdm import tqdm
 from genie_tf.config import Config, world_model
 from genie_tf.episodes.format import write_json
 from genie_tf.evaluation import features
-from genie_tf.evaluation.evaluate import DELTA_AT, PROMPT, Moments, load_moments, load_world
-from genie_tf.evaluation.frames import paired_distance, reconstruct
+from genie_tf.evaluation.evaluate import load_world
+from genie_tf.evaluation.frames import DELTA_AT, paired_distance, reconstruct
 from genie_tf.evaluation.metrics import mean_figure, psnr, ssim
-from genie_tf.evaluation.rollouts import another, rollout
+from genie_tf.evaluation.rollouts import PROMPT, Moments, another, load_moments, rollout
 from genie_tf.training.loop import latest_checkpoint
 from genie_tf.world import World
 

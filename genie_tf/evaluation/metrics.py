@@ -6,7 +6,6 @@ import numpy as np
 import tensorflow_probability as tfp
 
 LEVEL = 0.95
-DIRECTIONS = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2] + [1] * 6)  # left, none, right of Procgen's 15 actions
 
 
 def figure(value: float, low: float, high: float, n: int) -> dict:

@@ -107,11 +107,20 @@ def film(frames: np.ndarray, caption: str, scale: int = 2) -> str:
     return image(file.getvalue(), "gif", caption)
 
 
-def strips(rows: list[np.ndarray], caption: str) -> str:
+def grid(rows: list[np.ndarray], scale: int = 1) -> Image.Image:
     """Rows of frames, each uint8 (T, 64, 64, 3), one below the other."""
-    lines = [np.pad(row, ((0, 0), (0, 2), (0, 2), (0, 0)), constant_values=255).swapaxes(0, 1).reshape(66, -1, 3) for row in rows]
+    longest = max(map(len, rows))
+    lines = []
+    for row in rows:
+        framed = np.pad(row, ((0, longest - len(row)), (0, 2), (0, 2), (0, 0)), constant_values=255)
+        lines.append(framed.swapaxes(0, 1).reshape(66, -1, 3))
+    return Image.fromarray(np.concatenate(lines).repeat(scale, 0).repeat(scale, 1))
+
+
+def strips(rows: list[np.ndarray], caption: str) -> str:
+    """A `grid` with its caption."""
     file = io.BytesIO()
-    Image.fromarray(np.concatenate(lines)).save(file, format="png")
+    grid(rows).save(file, format="png")
     return image(file.getvalue(), "png", caption)
 
 
@@ -208,7 +217,10 @@ def obedience(figures: dict) -> str:
     steps = [t for t in (1, 4, 10) if f"counterfactual.match.{t}" in figures]
     cell = {(key, t): figures.get(f"counterfactual.match.{t}.{key}") for key in KEYS for t in steps}
     rows = [[key, *(number(one) if (one := cell[key, t]) else "" for t in steps)] for key in KEYS]
-    return drawing(figure) + table(["nearest to the game, key", *(f"at {t}" for t in steps)], rows)
+    judged = {"key_accuracy": "the key of", "visible.key_accuracy": "where it shows, of", "probe_accuracy": "the direction of"}
+    named = [f"{words} {number(figures[f'judge.{name}'])}" for name, words in judged.items() if f"judge.{name}" in figures]
+    trust = f"<p>On recorded frames the judge names {', '.join(named)}.</p>"
+    return drawing(figure) + trust + table(["nearest to the game, key", *(f"at {t}" for t in steps)], rows)
 
 
 def codes(figures: dict) -> str:

@@ -1,13 +1,22 @@
 """Which held-out moments are dreamt on, and how."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from tqdm import tqdm
 
+from genie_tf.config import Config
 from genie_tf.episodes.dataset import Episodes
+from genie_tf.episodes.format import UNKNOWN
 from genie_tf.errors import UserError
+from genie_tf.latent_action.keymap import KEY_ACTIONS, KEY_OF_ACTION, KEYS
 from genie_tf.world import World
 
 BATCH = 32  # dreams at once
+HORIZON = 10  # frames dreamt after the prompt
+PROMPTS = {4: "dynamics", 1: "dynamics.prompt1"}  # frames of prompt, and the names of their figures
+PROMPT = max(PROMPTS)
+LASTING = (1, 10, 50, 200)  # steps of the long dreams at which to look
 
 
 def evaluation_windows(episodes: Episodes, length: int, count: int, seed: int) -> np.ndarray:
@@ -23,6 +32,53 @@ def evaluation_windows(episodes: Episodes, length: int, count: int, seed: int) -
     if len(chosen) < 2:
         raise UserError(f"{episodes.folder} has fewer than 2 episodes of {length} frames: record more test frames")
     return np.sort(chosen)
+
+
+@dataclass
+class Moments:
+    """Held-out windows of 4 frames of prompt and 10 to come.
+
+    Args:
+        episodes: The test recording.
+        rows: int (M,), first rows.
+        frames: uint8 (M, 14, 64, 64, 3).
+        actions: int (M, 13), what the world is told: inferred from the frames, or recorded in a guided world.
+        true: int (M, 13), recorded actions; None where nobody knows them, or the world knows no keys.
+    """
+
+    episodes: Episodes
+    rows: np.ndarray
+    frames: np.ndarray
+    actions: np.ndarray
+    true: np.ndarray | None
+
+    @property
+    def truth(self) -> np.ndarray:
+        """What is to come, uint8 (M, 10, 64, 64, 3)."""
+        return self.frames[:, PROMPT:]
+
+    def prompt(self, length: int, count: int | None = None) -> dict[str, np.ndarray]:
+        """The last `length` frames before what is to come, of the first `count` moments, as `rollout` takes them."""
+        return {
+            "prompt": self.frames[:count, PROMPT - length : PROMPT],
+            "prompt_actions": self.actions[:count, PROMPT - length : PROMPT - 1],
+        }
+
+
+def load_moments(config: Config, world: World, guided: bool) -> Moments:
+    """The windows that all figures of a world are taken over.
+
+    Raises:
+        UserError: the test recording is missing or too short, or a guided world's has no true actions.
+    """
+    test = Episodes(config.record_folder("test"))
+    rows = evaluation_windows(test, PROMPT + HORIZON, config.play.evaluation_windows, config.play.seed)
+    read = test.read(rows[:, None] + np.arange(PROMPT + HORIZON))
+    frames, true = np.ascontiguousarray(read["frame"]), read["action"][:, :-1].astype(int)
+    labelled = (true != UNKNOWN).all() and set(KEYS) <= set(world.keymap)
+    if guided and not labelled:
+        raise UserError(f"record/{config.world} has no true actions: evaluate with --dynamics.actions latent")
+    return Moments(test, rows, frames, true if guided else world.infer_actions(frames), true if labelled else None)
 
 
 def another(actions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -77,3 +133,59 @@ def rollout(
         out.append({"dream": np.stack(dream, axis=1)} | ({"instead": np.stack(other, axis=1)} if other else {}))
     world.restore(begin)
     return {name: np.concatenate([each[name] for each in out])[: len(prompt)] for name in out[0]}
+
+
+def dream_all(
+    world: World, guided_world: World | None, moments: Moments, asked: np.ndarray, held: np.ndarray, teacher_forced: bool, seed: int
+):
+    """Every rollout of the evaluation, behind one progress bar.
+
+    Args:
+        guided_world: The variant on true actions, if it is trained and another than `world`.
+        asked: int (M', 200), actions of the long dreams of the first M' moments.
+        held: int (K,), actions that are held, each in a dream of its own, from the same moments; may be empty.
+        teacher_forced: Whether also to dream each frame from the true ones before it.
+
+    Returns:
+        Dreams uint8 by name: (prompt, row) (M, 10, 64, 64, 3) for the row "", the world's own actions; "instead", another last
+        action at each step; "_random"; "_keys", the true actions by way of the keymap; "_guided"; "_teacher_forced". And "asked"
+        (M', 200, …), "held" (M', K, 10, …), "each" (A, 20, …), one prompt under each action.
+    """
+    rng = np.random.default_rng(seed)
+    future = moments.actions[:, PROMPT - 1 :]
+    random, instead = rng.choice(np.unique(moments.actions), future.shape), another(future, rng)
+    plan: dict = {}
+    for length in PROMPTS:
+        prompt = moments.prompt(length)
+        plan[length, ""] = dict(world=world, **prompt, actions=future, instead=instead)
+        plan[length, "_random"] = dict(world=world, **prompt, actions=random)
+        if teacher_forced:
+            plan[length, "_teacher_forced"] = dict(world=world, **prompt, actions=future, truth=moments.truth)
+        if moments.true is not None and world.latent_action is not None:
+            code_of = np.array([world.keymap[key] for key in KEYS])
+            plan[length, "_keys"] = dict(world=world, **prompt, actions=code_of[KEY_OF_ACTION[moments.true[:, PROMPT - 1 :]]])
+        if moments.true is not None and guided_world is not None:
+            prompt["prompt_actions"] = moments.true[:, PROMPT - length : PROMPT - 1]
+            plan[length, "_guided"] = dict(world=guided_world, **prompt, actions=moments.true[:, PROMPT - 1 :])
+
+    def from_first(count: int, actions: np.ndarray) -> dict:
+        """Rollouts from the first `count` moments, each under its share of `actions` (count * k, H)."""
+        prompt = {name: np.repeat(value[:count], len(actions) // count, axis=0) for name, value in moments.prompt(PROMPT).items()}
+        return dict(world=world, **prompt, actions=actions)
+
+    every = np.arange(world.actions) if world.latent_action is not None else KEY_ACTIONS
+    plan["each"] = from_first(1, every[:, None].repeat(2 * HORIZON, axis=1))
+    plan["asked"] = from_first(len(asked), asked)
+    if len(held):
+        plan["held"] = from_first(len(asked), np.tile(held, len(asked))[:, None].repeat(HORIZON, axis=1))
+    dreams = {}
+    total = sum(one["actions"].size * (2 if "instead" in one else 1) for one in plan.values())
+    with tqdm(total=total, desc="dreaming", unit=" frames") as progress:
+        for name, one in plan.items():
+            made = rollout(**one, progress=progress)
+            dreams[name] = made["dream"]
+            if "instead" in made:
+                dreams[name[0], "instead"] = made["instead"]
+    if len(held):
+        dreams["held"] = dreams["held"].reshape(len(asked), len(held), HORIZON, 64, 64, 3)
+    return dreams

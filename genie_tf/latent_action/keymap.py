@@ -11,6 +11,9 @@ from genie_tf.errors import UserError
 KEYS = {"none": (3, 4), "a": (1,), "d": (7,), "w": (5,), "aw": (2,), "dw": (8,)}  # Procgen actions that a key press stands for
 KEY_OF_ACTION = np.array([1, 1, 4, 0, 0, 3, 2, 2, 5] + [0] * 6)  # index into KEYS of each of Procgen's 15 actions, by its effect
 TRUE_KEYMAP = {"none": 4, "a": 1, "d": 7, "w": 5, "aw": 2, "dw": 8}  # what a guided world takes
+DIRECTIONS = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2] + [1] * 6)  # left, none, right of Procgen's 15 actions
+KEY_ACTIONS = np.array([TRUE_KEYMAP[key] for key in KEYS])  # the Procgen action of each key
+KEY_DIRECTIONS = DIRECTIONS[KEY_ACTIONS]
 LABELS = 200  # transitions at most
 FILE = "keymap.json"
 

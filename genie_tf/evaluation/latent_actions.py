@@ -1,29 +1,23 @@
-"""What the latent actions hold, and does the world obey? Labels are read here, to measure, and nowhere in the training."""
+"""What the latent actions hold. Labels are read here, to measure, and nowhere in the training."""
 
 import numpy as np
-from keras import ops
 
-from genie_tf.evaluation.frames import SPAN
+from genie_tf.config import Config
+from genie_tf.episodes.dataset import Episodes
 from genie_tf.evaluation.game import look_different
 from genie_tf.evaluation.metrics import (
-    DIRECTIONS,
     bootstrap_figure,
-    macro_f1,
-    mean_figure,
     mutual_information,
     normalized_mutual_information,
     perplexity,
     probe,
     share_figure,
 )
-from genie_tf.latent_action.inverse_dynamics import FRAMES
-from genie_tf.latent_action.keymap import KEY_OF_ACTION, KEYS, TRUE_KEYMAP
+from genie_tf.latent_action.keymap import DIRECTIONS, KEY_DIRECTIONS, KEY_OF_ACTION, KEYS
+from genie_tf.stages import latent_actions_of
 
 IN_USE = 0.03  # share of the transitions from which a latent action counts as used
-KEY_ACTIONS = np.array([TRUE_KEYMAP[key] for key in KEYS])  # the Procgen action of each key
-KEY_DIRECTIONS = DIRECTIONS[KEY_ACTIONS]
 DIRECTION_METRICS = (".probe_accuracy", ".majority_accuracy")
-BATCH = 64
 
 
 def pooled(statistic, columns: list[np.ndarray], groups: np.ndarray) -> dict:
@@ -131,79 +125,28 @@ def visible_figures(name: str, codes, actions, groups, probed, visible: dict[str
     return figures
 
 
-def judged_keys(infer, films: np.ndarray) -> np.ndarray:
-    """The key int (...) that a judge reads off films uint8 (..., 5, 64, 64, 3), between the last two frames of each."""
-    flat = films.reshape(-1, *films.shape[-4:])
-    keys = np.zeros(len(flat), int)
-    for first in range(0, len(flat), BATCH):
-        part = np.minimum(np.arange(first, first + BATCH), len(flat) - 1)  # one shape, one compiled function
-        keys[part] = ops.convert_to_numpy(infer(ops.convert_to_tensor(flat[part])))
-    return keys.reshape(films.shape[:-4])
-
-
-def obedience_figures(infer, films: np.ndarray, alive: np.ndarray, asked: np.ndarray, steps: tuple[int, ...], row: str) -> dict:
-    """F1 of the keys that a judge reads off films, against those that were asked for.
+def latent_action_figures(config: Config, transitions: dict | None = None) -> dict:
+    """How much of the true action the code holds, on every held-out transition, and on those of which more is known.
 
     Args:
-        infer: The judge's.
-        films: uint8 (M, 4 + H, 64, 64, 3), prompt and what followed.
-        alive: bool (M, H), which steps count.
-        asked: int (M, H), indices into `KEYS`.
-        steps: Those at which to look: the first alone, else the ten that end there.
-        row: Last part of the metrics' names.
-
-    Returns:
-        Figures `obey.key_f1<row>.<step>` over the six keys and `obey.direction_f1<row>.<step>` over three directions, each class
-        counting the same; left out where fewer than two films last that long.
+        transitions: From `play_every_key`, those whose effect is known to be seen or not.
     """
-    figures: dict = {}
-    for step in steps:
-        at = np.arange(max(step - SPAN, 0) if step > 1 else 0, step)
-        film, t = np.nonzero(alive[:, at])
-        t = at[t]
-        if len(np.unique(film)) < 2:
-            continue
-        read = judged_keys(infer, films[film[:, None], t[:, None] + np.arange(FRAMES)])
-        wanted = asked[film, t]
-        figures[f"obey.key_f1{row}.{step}"] = pooled(macro_f1, [read, wanted], film)
-        figures[f"obey.direction_f1{row}.{step}"] = pooled(macro_f1, [KEY_DIRECTIONS[read], KEY_DIRECTIONS[wanted]], film)
-    return figures
-
-
-def matching_figures(dream: np.ndarray, game: np.ndarray, alive: np.ndarray, step: int, row: str) -> dict:
-    """How often the dream under a key is nearer to the game under that key than to the game under any other that looks different.
-
-    Args:
-        dream: uint8 (M, 6, 64, 64, 3), each key's dream at one step.
-        game: uint8 (M, 6, 64, 64, 3), what the game shows there.
-        alive: bool (M, 6).
-        step: For the names.
-        row: Last part of the metric's name.
-
-    Returns:
-        Figures `counterfactual.match<row>.<step>`, the mean over moments of the share of keys, and `….<step>.<key>`; for the row ""
-        also `counterfactual.chance.<step>`, that of a dream that takes one of the game's different pictures at random.
-    """
-    K = alive.shape[1]
-    both = alive[:, :, None] & alive[:, None, :]
-    different = both & look_different(game[:, :, None], game[:, None, :])
-    decidable = different.any(axis=2)
-    error = np.stack(
-        [np.square(dream[:, :, None].astype(np.float32)[..., c] - game[:, None, ..., c]).mean(axis=(-1, -2)) for c in range(3)]
-    ).mean(axis=0)
-    own = np.take_along_axis(error, np.arange(K)[None, :, None], axis=2)
-    hit = decidable & (own < np.where(different, error, np.inf)).all(axis=2)
-    pictures = np.array([len(np.unique(~d[a][:, a], axis=0)) if a.any() else 1 for d, a in zip(different, alive)])
-
-    figures: dict = {}
-    moments = decidable.any(axis=1)
-    if moments.sum() < 2:
-        return {}
-    share = hit.sum(axis=1)[moments] / decidable.sum(axis=1)[moments]
-    figures[f"counterfactual.match{row}.{step}"] = mean_figure(share)
-    for index, key in enumerate(KEYS):
-        if decidable[:, index].sum() > 1:
-            figures[f"counterfactual.match{row}.{step}.{key}"] = share_figure(hit[decidable[:, index], index])
-    if row == "":
-        figures[f"counterfactual.chance.{step}"] = mean_figure(1 / pictures[moments])
+    train, test = (Episodes(config.record_folder(split)) for split in ("train", "test"))
+    count = config.latent_action.codes
+    codes = latent_actions_of(config, test)
+    rows = test.windows(2, before=1)[:]
+    figures = use_figures(codes[rows], test.locate(rows)[0], count)
+    if not (train.known.any() and test.known.any()):
+        return figures
+    known = train.windows(2, before=1, labelled=True)[:]
+    probed = probes(latent_actions_of(config, train)[known], train.action[known].astype(int), count)
+    rows = test.windows(2, before=1, labelled=True)[:]
+    true = test.action[rows].astype(int)
+    figures |= information_figures("latent_action", codes[rows], true, test.locate(rows)[0], probed)
+    figures |= table_figures(codes[rows], true, count)
+    if transitions is not None:
+        some = transitions["rows"]
+        figures |= visible_figures(
+            "latent_action", codes[some], test.action[some].astype(int), test.locate(some)[0], probed, transitions["visible"]
+        )
     return figures

@@ -1,0 +1,173 @@
+"""Does the world obey, and would the game have done that? Dreams held against a judge's eye and against the game itself."""
+
+import numpy as np
+from keras import ops
+
+from genie_tf.config import RecordConfig
+from genie_tf.evaluation.frames import SPAN, reconstruct
+from genie_tf.evaluation.game import look_different, play_on
+from genie_tf.evaluation.latent_actions import information_figures, pooled, probes, visible_effect, visible_figures
+from genie_tf.evaluation.metrics import macro_f1, mean_figure, psnr, share_figure, ssim
+from genie_tf.evaluation.rollouts import HORIZON, LASTING, PROMPT, Moments
+from genie_tf.latent_action.inverse_dynamics import FRAMES
+from genie_tf.latent_action.keymap import KEY_ACTIONS, KEY_DIRECTIONS, KEY_OF_ACTION, KEYS
+from genie_tf.world import World
+
+MATCHED = (1, 4, 10)  # steps of the counterfactual dreams at which to look
+MOMENTS_AN_EPISODE = 16  # transitions of each episode that are played under every key
+BATCH = 64  # films judged at once
+
+
+def judged_keys(infer, films: np.ndarray) -> np.ndarray:
+    """The key int (...) that a judge reads off films uint8 (..., 5, 64, 64, 3), between the last two frames of each."""
+    flat = films.reshape(-1, *films.shape[-4:])
+    keys = np.zeros(len(flat), int)
+    for first in range(0, len(flat), BATCH):
+        part = np.minimum(np.arange(first, first + BATCH), len(flat) - 1)  # one shape, one compiled function
+        keys[part] = ops.convert_to_numpy(infer(ops.convert_to_tensor(flat[part])))
+    return keys.reshape(films.shape[:-4])
+
+
+def obedience_figures(infer, films: np.ndarray, alive: np.ndarray, asked: np.ndarray, steps: tuple[int, ...], row: str) -> dict:
+    """F1 of the keys that a judge reads off films, against those that were asked for.
+
+    Args:
+        infer: The judge's.
+        films: uint8 (M, 4 + H, 64, 64, 3), prompt and what followed.
+        alive: bool (M, H), which steps count.
+        asked: int (M, H), indices into `KEYS`.
+        steps: Those at which to look: the first alone, else the ten that end there.
+        row: Last part of the metrics' names.
+
+    Returns:
+        Figures `obey.key_f1<row>.<step>` over the six keys and `obey.direction_f1<row>.<step>` over three directions, each class
+        counting the same; left out where fewer than two films last that long.
+    """
+    figures: dict = {}
+    for step in steps:
+        at = np.arange(max(step - SPAN, 0) if step > 1 else 0, step)
+        film, t = np.nonzero(alive[:, at])
+        t = at[t]
+        if len(np.unique(film)) < 2:
+            continue
+        read = judged_keys(infer, films[film[:, None], t[:, None] + np.arange(FRAMES)])
+        wanted = asked[film, t]
+        figures[f"obey.key_f1{row}.{step}"] = pooled(macro_f1, [read, wanted], film)
+        figures[f"obey.direction_f1{row}.{step}"] = pooled(macro_f1, [KEY_DIRECTIONS[read], KEY_DIRECTIONS[wanted]], film)
+    return figures
+
+
+def matching_figures(dream: np.ndarray, game: np.ndarray, alive: np.ndarray, step: int, row: str) -> dict:
+    """How often the dream under a key is nearer to the game under that key than to the game under any other that looks different.
+
+    Args:
+        dream: uint8 (M, 6, 64, 64, 3), each key's dream at one step.
+        game: uint8 (M, 6, 64, 64, 3), what the game shows there.
+        alive: bool (M, 6).
+        step: For the names.
+        row: Last part of the metric's name.
+
+    Returns:
+        Figures `counterfactual.match<row>.<step>`, the mean over moments of the share of keys, and `….<step>.<key>`; for the row ""
+        also `counterfactual.chance.<step>`, that of a dream that takes one of the game's different pictures at random.
+    """
+    K = alive.shape[1]
+    both = alive[:, :, None] & alive[:, None, :]
+    different = both & look_different(game[:, :, None], game[:, None, :])
+    decidable = different.any(axis=2)
+    error = np.stack(
+        [np.square(dream[:, :, None].astype(np.float32)[..., c] - game[:, None, ..., c]).mean(axis=(-1, -2)) for c in range(3)]
+    ).mean(axis=0)
+    own = np.take_along_axis(error, np.arange(K)[None, :, None], axis=2)
+    hit = decidable & (own < np.where(different, error, np.inf)).all(axis=2)
+    pictures = np.array([len(np.unique(~d[a][:, a], axis=0)) if a.any() else 1 for d, a in zip(different, alive)])
+
+    figures: dict = {}
+    moments = decidable.any(axis=1)
+    if moments.sum() < 2:
+        return {}
+    share = hit.sum(axis=1)[moments] / decidable.sum(axis=1)[moments]
+    figures[f"counterfactual.match{row}.{step}"] = mean_figure(share)
+    for index, key in enumerate(KEYS):
+        if decidable[:, index].sum() > 1:
+            figures[f"counterfactual.match{row}.{step}.{key}"] = share_figure(hit[decidable[:, index], index])
+    if row == "":
+        figures[f"counterfactual.chance.{step}"] = mean_figure(1 / pictures[moments])
+    return figures
+
+
+def play_every_key(moments: Moments, game: RecordConfig) -> dict:
+    """Some transitions of each episode of the moments, played under every key.
+
+    Returns:
+        A dict: `rows` int (n,), and `visible`, as `visible_effect` says.
+    """
+    test, chosen = moments.episodes, []
+    for episode in np.unique(test.locate(moments.rows)[0]):
+        steps = np.linspace(1, test.lengths[episode] - 2, min(MOMENTS_AN_EPISODE, test.lengths[episode] - 2)).astype(int)
+        chosen.append(test.starts[episode] + steps)
+    rows = np.concatenate(chosen)
+    actions = np.broadcast_to(KEY_ACTIONS[:, None], (len(rows), len(KEYS), 1))
+    played = play_on(game, test, rows, actions, "playing every key")
+    following, true = test.frames(rows + 1), test.action[rows].astype(int)
+    return {"rows": rows, "visible": visible_effect(played["frames"][:, :, 0], played["alive"][:, :, 0], following, true)}
+
+
+def judge_figures(infer, moments: Moments, transitions: dict) -> dict:
+    """How far the judge itself can be trusted, on the recorded transitions of `play_every_key`."""
+    test, rows = moments.episodes, transitions["rows"]
+    keys = judged_keys(infer, test.frames(test.transition_rows(rows, FRAMES - 2)))
+    true, groups = test.action[rows].astype(int), test.locate(rows)[0]
+    known = probes(keys, true, len(KEYS)) | {"direction": KEY_DIRECTIONS, "key": np.arange(len(KEYS))}
+    figures = information_figures("judge", keys, true, groups, known)
+    figures |= visible_figures("judge", keys, true, groups, known, transitions["visible"])
+    wanted = KEY_OF_ACTION[true]
+    figures["judge.key_f1"] = pooled(macro_f1, [keys, wanted], groups)
+    figures["judge.direction_f1"] = pooled(macro_f1, [KEY_DIRECTIONS[keys], KEY_DIRECTIONS[wanted]], groups)
+    return figures
+
+
+def asked_figures(infer, moments: Moments, dream: np.ndarray, asked: np.ndarray, game: RecordConfig) -> dict:
+    """Dreams under keys drawn at random: whether they show them, and how they compare with the game under the same keys.
+
+    Args:
+        infer: The judge's.
+        dream: uint8 (M', 200, 64, 64, 3), the long dreams of the first M' moments.
+        asked: int (M', 200), their keys.
+    """
+    count = len(asked)
+    played = play_on(
+        game, moments.episodes, moments.rows[:count] + PROMPT - 1, KEY_ACTIONS[asked][:, None], "the same keys in the game"
+    )
+    real, alive = played["frames"][:, 0], played["alive"][:, 0]
+    figures: dict = {}
+    for row, shown, counts in (("", dream, np.ones_like(alive)), ("_game", real, alive)):
+        films = np.concatenate([moments.frames[:count, :PROMPT], shown], axis=1)
+        figures |= obedience_figures(infer, films, counts, asked, LASTING, row)
+    for step in LASTING:
+        at = alive[:, step - 1]
+        if at.sum() > 1:
+            for name, metric in (("psnr", psnr), ("ssim", ssim)):
+                figures[f"lasting.{name}.{step}"] = mean_figure(metric(dream[at, step - 1], real[at, step - 1]))
+    return figures
+
+
+def counterfactual_figures(moments: Moments, held: np.ndarray, world: World, game: RecordConfig) -> tuple[dict, np.ndarray]:
+    """Would the game have done that? The same moments under every key, dreamt and played.
+
+    Args:
+        held: uint8 (M', 6, 10, 64, 64, 3), the dreams of the first M' moments.
+
+    Returns:
+        The figures, and what the game showed, as the dreams.
+    """
+    rows = moments.rows[: len(held)] + PROMPT - 1
+    actions = np.broadcast_to(KEY_ACTIONS[:, None], (len(held), len(KEYS), HORIZON))
+    played = play_on(game, moments.episodes, rows, actions, "counterfactuals in the game")
+    copy = np.repeat(moments.frames[: len(held), None, PROMPT - 1], len(KEYS), axis=1)
+    figures: dict = {}
+    for step in MATCHED:
+        shown, alive = played["frames"][:, :, step - 1], played["alive"][:, :, step - 1]
+        for row, dream in (("", held[:, :, step - 1]), ("_tokenizer", reconstruct(world, shown)[1]), ("_copy", copy)):
+            figures |= matching_figures(dream, shown, alive, step, row)
+    return figures, played["frames"]
