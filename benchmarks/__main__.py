@@ -1,6 +1,6 @@
 """Measure speed and size on this machine, each row beside its limit measured in the same run; write benchmarks/latest.json.
 
-A row: {"value": median, "unit", "limit", "ratio": value / limit, "spread": [least, most]}.
+A row: {"value": median, "unit", "limit", "ratio": value / limit, "spread": [least, most]}; those of models have more beside it.
 Examples: python -m benchmarks; python -m benchmarks --only record
 """
 
@@ -8,12 +8,13 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import data
+from benchmarks import data, models
 from genie_tf.cli import run
 from genie_tf.episodes.format import write_json
 from genie_tf.errors import UserError
 
-ROWS: dict[str, Callable[[], dict]] = data.ROWS
+ROWS: dict[str, Callable[[], dict]] = data.ROWS | models.ROWS
+MORE = {"tokens_per_second": "tokens/s", "gflops": "GFLOP/s", "p95_ms": "ms at the 95th percentile", "peak_megabytes": "MB at most"}
 TARGET = Path(__file__).parent / "latest.json"
 
 
@@ -24,11 +25,15 @@ def main() -> None:
     if only and only not in ROWS:
         raise UserError(f"no row {only}: choose one of {', '.join(ROWS)}")
     results = {}
-    print(f"{'row':14} {'value':>12} {'limit':>12} {'ratio':>6}  {'spread':24} unit")
+    print(f"{'row':22} {'value':>12} {'limit':>12} {'ratio':>6}  {'spread':24} unit")
     for name in [only] if only else ROWS:
         row = results[name] = ROWS[name]()
         spread = "{:,.6g} to {:,.6g}".format(*row["spread"])
-        print(f"{name:14} {row['value']:12,.6g} {row['limit']:12,.6g} {row['ratio']:6.2f}  {spread:24} {row['unit']}", flush=True)
+        more = "".join(f"; {row[key]:,.4g} {words}" for key, words in MORE.items() if key in row)
+        print(
+            f"{name:22} {row['value']:12,.6g} {row['limit']:12,.6g} {row['ratio']:6.2f}  {spread:24} {row['unit']}{more}",
+            flush=True,
+        )
     if not only:
         write_json(TARGET, results)
         print(f"wrote {TARGET}")

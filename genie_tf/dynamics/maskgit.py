@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers, ops
 
 from genie_tf.dynamics.sampling import sample_tokens
+from genie_tf.layers.norm import rms_normalize
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.st_block import STBlock, distances
 
@@ -73,10 +74,11 @@ class MaskGitDynamics(SelfSupervisedModel):
         self.embed_action = layers.Embedding(actions + 1, width, name="embed_action")
         self.embed_place = layers.Embedding(tokens + 1, width, name="embed_place")
         self.blocks = [STBlock(heads, window, name=f"block_{i}") for i in range(depth)]
-        self.norm = layers.RMSNormalization(name="norm")
-        self.head = layers.Dense(codes, dtype="float32", name="head")
+        self.head = layers.Dense(codes, use_bias=False, name="head")
 
     def build(self, input_shape=None):
+        for block in self.blocks:
+            block.build((None, None, self.tokens + 1, self.width))
         tokens = ops.zeros((1, 2, self.tokens), "int32")
         self.forward(tokens, tokens, tokens[:, :, 0])
 
@@ -86,7 +88,7 @@ class MaskGitDynamics(SelfSupervisedModel):
         return x + self.embed_place(ops.arange(self.tokens + 1))
 
     def logits(self, x_BTND):
-        return self.head(self.norm(x_BTND[:, :, 1:]))
+        return ops.cast(self.head(rms_normalize(x_BTND[:, :, 1:])), "float32")
 
     def forward(self, clean_BTN, masked_BTN, actions_BT):
         """Logits (B, T - 1, N, K) of the masked frames 1 … T - 1, each given the clean frames before it.
@@ -103,9 +105,11 @@ class MaskGitDynamics(SelfSupervisedModel):
         x = ops.concatenate([clean_x, masked_x], axis=1)
         back = distances(T - 1)
         distance = ops.concatenate([back, back + 1], axis=0)  # masked frame t sees clean frames up to t - 1
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x = block(x, distance=distance)["x"]
-        return self.logits(x[:, T - 1 :])
+        clean_x, masked_x = ops.split(x, 2, axis=1)  # nothing reads what the last block would make of the clean frames
+        last = self.blocks[-1]
+        return self.logits(last(masked_x, past=last.remember(clean_x), distance=back + 1)["x"])
 
     def call(self, inputs, training=False):
         tokens_BTN = ops.cast(inputs["tokens"], "int32")
@@ -127,31 +131,33 @@ class MaskGitDynamics(SelfSupervisedModel):
         empty = ops.zeros(shape, self.compute_dtype)
         return {"age": ops.zeros((), "int32"), "layers": [(empty, empty) for _ in self.blocks]}
 
-    def _through_blocks(self, x_B1ND, past):
-        slot = ops.arange(self.window - 1, dtype="int32")
-        age_of_slot = self.window - 1 - slot
-        distance = ops.where(age_of_slot <= past["age"], age_of_slot, 0)[None]  # 0: an empty slot, not seen
-        states = []
-        for block, layer_past in zip(self.blocks, past["layers"]):
-            out = block(x_B1ND, past=layer_past, distance=distance)
-            x_B1ND = out["x"]
-            states.append((out["keys"], out["values"]))
-        return x_B1ND, states
+    def _distance(self, past):
+        """How many frames back each slot of a cache lies: int32 (1, window - 1), 0 for an empty slot, which is not seen."""
+        age_of_slot = self.window - 1 - ops.arange(self.window - 1, dtype="int32")
+        return ops.where(age_of_slot <= past["age"], age_of_slot, 0)[None]
 
     def extend(self, past, tokens_BN, led_by_B):
         """The past with one more frame; the action `led_by_B` led to it (`no_action` for the first)."""
-        _, states = self._through_blocks(self.embed(tokens_BN[:, None], led_by_B[:, None]), past)
+        x, distance, new = self.embed(tokens_BN[:, None], led_by_B[:, None]), self._distance(past), []
+        for block, seen in zip(self.blocks[:-1], past["layers"]):
+            out = block(x, past=seen, distance=distance)
+            x = out["x"]
+            new.append((out["keys"], out["values"]))
+        new.append(self.blocks[-1].remember(x))
         rolled = [
-            tuple(ops.concatenate([old, new], axis=3)[:, :, :, 1:] for old, new in zip(old_pair, new_pair))
-            for old_pair, new_pair in zip(past["layers"], states)
+            tuple(ops.concatenate([old[:, :, :, 1:], latest], axis=3) for old, latest in zip(*pairs))
+            for pairs in zip(past["layers"], new)
         ]
         return {"age": past["age"] + 1, "layers": rolled}
 
     def sample(self, past, actions_B, noise, temperature: float):
         """The next frame after `past` under `actions_B`: see `sample_tokens`, whose dict it returns."""
+        distance = self._distance(past)
 
         def predict_logits(tokens_BN):
-            x, _ = self._through_blocks(self.embed(tokens_BN[:, None], actions_B[:, None]), past)
+            x = self.embed(tokens_BN[:, None], actions_B[:, None])
+            for block, seen in zip(self.blocks, past["layers"]):
+                x = block(x, past=seen, distance=distance)["x"]
             return self.logits(x)[:, 0]
 
         return sample_tokens(predict_logits, noise, self.mask_id, temperature)

@@ -11,6 +11,7 @@ Three ideas keep the codes about the action, and not about the scene or the phas
 import keras
 from keras import layers, ops
 
+from genie_tf.layers.norm import rms_normalize
 from genie_tf.layers.pixels import from_pixels, patchify, unpatchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.vector_quantizer import VectorQuantizer
@@ -18,11 +19,6 @@ from genie_tf.layers.vector_quantizer import VectorQuantizer
 SIDE = 32  # pixels to a side, after averaging 2 x 2
 PATCH = 2
 REACH = {"rows": 13, "columns": 6}  # how far a frame may shift at half resolution
-
-
-def unit(x):
-    """Scale vectors to unit mean square."""
-    return x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + 1e-6)
 
 
 def shift_matrix(weights_BS):
@@ -107,7 +103,7 @@ class LatentActionModel(SelfSupervisedModel):
 
     def _innovation(self, past, change):
         """What the encoder saw and the past did not foretell: (B, D); and the error of the foretelling."""
-        seen_BD = unit(self.to_code(self.see_change(change)))
+        seen_BD = rms_normalize(self.to_code(self.see_change(change)))
         foretold_BD = self.expect(past)
         error = ops.mean(ops.square(ops.stop_gradient(seen_BD) - foretold_BD))
         return seen_BD - ops.stop_gradient(foretold_BD), error

@@ -90,14 +90,16 @@ class TemporalAttention(layers.Layer):
         """
         seen = ops.logical_and(distance >= 1, distance < self.window)
         biases = ops.cast(self.distance_bias, "float32")
-        own_bias = biases[:, :1, None]
         bias = ops.take(biases, ops.clip(distance, 0, self.window - 1), axis=1)  # (heads, T, P)
         bias = ops.where(seen, bias, -1e9)
         scale = q.shape[-1] ** -0.5
         past = ops.cast(ops.matmul(q, ops.swapaxes(k_past, -1, -2)), "float32") * scale + bias
-        own = ops.cast(ops.sum(q * k_self, axis=-1, keepdims=True), "float32") * scale + own_bias
-        weights = ops.cast(ops.softmax(ops.concatenate([past, own], axis=-1)), q.dtype)
-        x = ops.matmul(weights[..., :-1], v_past) + weights[..., -1:] * v_self
+        own = ops.cast(ops.sum(q * k_self, axis=-1, keepdims=True), "float32") * scale + biases[:, :1, None]
+        # A softmax over past and own in two parts: joining and parting them again would copy both.
+        highest = ops.stop_gradient(ops.maximum(ops.max(past, axis=-1, keepdims=True), own))
+        past, own = ops.exp(past - highest), ops.exp(own - highest)
+        total = ops.sum(past, axis=-1, keepdims=True) + own
+        x = ops.matmul(ops.cast(past / total, q.dtype), v_past) + ops.cast(own / total, q.dtype) * v_self
         x = ops.transpose(x, (0, 3, 1, 2, 4))
         return self.out(ops.reshape(x, (-1, x.shape[1], x.shape[2], x.shape[3] * x.shape[4])))
 

@@ -4,6 +4,7 @@ import keras
 from keras import layers, ops
 
 from genie_tf.layers.attention import SpatialAttention, TemporalAttention
+from genie_tf.layers.norm import rms_normalize
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -16,7 +17,8 @@ class STBlock(layers.Layer):
         expansion: Width of the feed-forward layer over the width of the model.
 
     Reference:
-        Genie, section 2. ReLU and RMS norm in place of GELU and LayerNorm: element-wise passes are what costs time on a CPU.
+        Genie, section 2. ReLU and RMS norm in place of GELU and LayerNorm, and no biases: element-wise passes are what costs time
+        on a CPU.
     """
 
     def __init__(self, heads: int, window: int, expansion: int = 4, **kwargs):
@@ -26,14 +28,11 @@ class STBlock(layers.Layer):
     def build(self, input_shape):
         width = input_shape[-1]
         policy = self.dtype_policy
-        self.norm_space = layers.RMSNormalization(dtype=policy, name="norm_space")
-        self.norm_time = layers.RMSNormalization(dtype=policy, name="norm_time")
-        self.norm_feed = layers.RMSNormalization(dtype=policy, name="norm_feed")
         self.space = SpatialAttention(self.heads, dtype=policy, name="space")
         self.time = TemporalAttention(self.heads, self.window, dtype=policy, name="time")
-        self.widen = layers.Dense(self.expansion * width, activation="relu", dtype=policy, name="widen")
-        self.narrow = layers.Dense(width, dtype=policy, name="narrow")
-        for layer in (self.norm_space, self.norm_time, self.norm_feed, self.space, self.time, self.widen):
+        self.widen = layers.Dense(self.expansion * width, activation="relu", use_bias=False, dtype=policy, name="widen")
+        self.narrow = layers.Dense(width, use_bias=False, dtype=policy, name="narrow")
+        for layer in (self.space, self.time, self.widen):
             layer.build(input_shape)
         self.narrow.build((*input_shape[:-1], self.expansion * width))
 
@@ -48,14 +47,19 @@ class STBlock(layers.Layer):
         Returns:
             A dict: `x` (B, T, N, D), and `keys`, `values` (B, N, heads, T, Dh) of these frames, to be handed in as a past.
         """
-        x = x_BTND
-        x = x + self.space(self.norm_space(x))
-        q, k, v = self.time.project(self.norm_time(x))
-        seen = distance.shape[-1]
-        k_past, v_past = past if past is not None else (k[..., :seen, :], v[..., :seen, :])
+        x = x_BTND + self.space(rms_normalize(x_BTND))
+        q, k, v = self.time.project(rms_normalize(x))
+        if past is None:
+            past = tuple(ops.split(each, [distance.shape[-1]], axis=3)[0] for each in (k, v))
+        k_past, v_past = past
         x = x + self.time.attend(q, k, v, k_past, v_past, distance)
-        x = x + self.narrow(self.widen(self.norm_feed(x)))
+        x = x + self.narrow(self.widen(rms_normalize(x)))
         return {"x": x, "keys": k, "values": v}
+
+    def remember(self, x_BTND):
+        """What a later frame sees of these T in this block: keys and values (B, N, heads, T, Dh), as `call` gives them."""
+        x = x_BTND + self.space(rms_normalize(x_BTND))
+        return self.time.project(rms_normalize(x))[1:]
 
     def get_config(self):
         return super().get_config() | {"heads": self.heads, "window": self.window, "expansion": self.expansion}

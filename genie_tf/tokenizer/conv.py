@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from genie_tf.layers.norm import rms_normalize
 from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.vector_quantizer import VectorQuantizer
@@ -61,8 +62,7 @@ class ConvTokenizer(SelfSupervisedModel):
         x = self.encoder_stem(patchify(from_pixels(frames), PATCH))
         for block in self.encoder_blocks:
             x = x + block(x)
-        x = self.to_code(x)
-        return x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + 1e-6)
+        return rms_normalize(self.to_code(x))
 
     def _picture(self, quantized):
         x = self.from_code(quantized)

@@ -88,6 +88,11 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup, "decay": self.decay}
 
 
+def make_optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
+    """What every model is trained with."""
+    return keras.optimizers.AdamW(schedule, weight_decay=1e-4, beta_2=0.99, clipnorm=1.0)
+
+
 class _Keeper(keras.callbacks.Callback):
     """After each epoch: history.csv, loss plot, checkpoint. The checkpoint of the epoch before goes unless its turn is to stay."""
 
@@ -185,7 +190,7 @@ def train(
     else:
         keras.utils.set_random_seed(config.seed)
         model = build()
-        model.compile(optimizer=keras.optimizers.AdamW(schedule, weight_decay=1e-4, beta_2=0.99, clipnorm=1.0))
+        model.compile(optimizer=make_optimizer(schedule))
     progress = _Progress(title, config.steps_per_epoch, epoch, config.epochs)
     try:
         model.fit(

@@ -1,0 +1,202 @@
+"""The models: how fast they train and play, and how much of that time their matrix products take."""
+
+import dataclasses
+import multiprocessing
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.data import row
+from genie_tf.cli import parse, quiet
+from genie_tf.config import Config
+
+WARM, LEAST, SECONDS = 2, 5, 3.0  # calls before the timed ones, timed ones at least, and seconds of them
+PLAIN, FULL = "configs/coinrun_plain.yaml", "configs/coinrun.yaml"
+CODES = 1024
+GRID = 64  # tokens a frame of the tokenizer; other numbers are played without pixels
+
+
+# Measuring -----------------------------------------------------------------------------------------
+
+
+def times(function) -> list[float]:
+    """Seconds that calls of a function take, once it is compiled and warm."""
+    for _ in range(WARM):
+        function()
+    seconds: list[float] = []
+    while len(seconds) < LEAST or sum(seconds) < SECONDS:
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def beside_products(function, products, unit: str, tokens: int) -> dict:
+    """A row of calls a second, beside those of the function's matrix products alone; `tokens` are computed in a call."""
+    seconds, of_products = times(function), times(products.run)
+    result = row([1 / s for s in seconds], [1 / s for s in of_products], f"{unit}; limit: its matrix products alone")
+    held = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
+    return result | {
+        "tokens_per_second": tokens * result["value"],
+        "gflops": products.flops * result["value"] / 1e9,
+        "p95_ms": 1000 * float(np.quantile(seconds, 0.95)),
+        "peak_megabytes": int(held) / 1e3,  # of this process, the libraries included; beside a GPU, the host's part
+    }
+
+
+def alone(measure, *arguments):
+    """`measure(*arguments)` in a process of its own, so that its memory and its arithmetic are its own."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["keras", "benchmarks.models"])
+    with quiet(), context.Pool(1) as pool:
+        return pool.apply(measure, arguments)
+
+
+@cache
+def policy() -> str:
+    """The arithmetic that trainings choose here."""
+    return alone(_fastest_policy)
+
+
+def _fastest_policy() -> str:
+    from genie_tf.training.precision import fastest_policy
+
+    return fastest_policy()
+
+
+# What is measured: each in a process of its own, so Keras is imported there ----------------------------
+
+
+def training(model, batch, settings, tokens: int) -> dict:
+    """One training step: forward, backward, clipping, AdamW. The batch is at hand; making it is not part of the step."""
+    import keras
+
+    from benchmarks.products import Products
+    from genie_tf.training.loop import Schedule, make_optimizer
+
+    model.build()
+    model.compile(optimizer=make_optimizer(Schedule(settings.learning_rate, settings.epochs * settings.steps_per_epoch)))
+    batch = keras.tree.map_structure(keras.ops.convert_to_tensor, batch)
+    model.train_on_batch(batch)  # makes the optimizer's variables
+    state = []
+    if keras.backend.backend() == "jax":  # whose step is a function of all that it changes
+        kinds = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
+        state = [model._get_jax_state(**dict.fromkeys(kinds, True))]
+    products = Products(model.train_step, *state, (batch,))
+    return beside_products(lambda: model.train_on_batch(batch), products, "steps/s", tokens)
+
+
+def read_config(file: str, changes: dict) -> Config:
+    config = parse("", arguments=["--config", file])[0]
+    return dataclasses.replace(config, dynamics=dataclasses.replace(config.dynamics, **changes))
+
+
+def make_tokenizer(config: Config):
+    from genie_tf.tokenizer.conv import ConvTokenizer
+
+    settings = config.tokenizer
+    return ConvTokenizer(settings.codes, settings.code_dim, settings.width, settings.blocks)
+
+
+def make_dynamics(config: Config, tokens: int):
+    from genie_tf.dynamics.maskgit import MaskGitDynamics
+
+    settings, actions = config.dynamics, config.latent_action.codes
+    return MaskGitDynamics(CODES, tokens, actions, settings.width, settings.depth, settings.heads, settings.window)
+
+
+def random_frames(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (*shape, 64, 64, 3)).astype(np.uint8)
+
+
+def train_tokenizer(precision: str) -> dict:
+    import keras
+
+    keras.mixed_precision.set_global_policy(precision)
+    config = read_config(PLAIN, {})
+    settings = config.tokenizer
+    return training(make_tokenizer(config), random_frames(settings.batch_size), settings, settings.batch_size * GRID)
+
+
+def train_latent_action(precision: str) -> dict:
+    import keras
+
+    from genie_tf.latent_action.model import LatentActionModel
+
+    keras.mixed_precision.set_global_policy(precision)
+    settings = read_config(PLAIN, {}).latent_action
+    model = LatentActionModel(settings.codes, settings.code_dim, settings.width)
+    return training(model, random_frames(settings.batch_size, 3), settings, settings.batch_size)
+
+
+def train_dynamics(precision: str, file: str, tokens: int, changes: dict) -> dict:
+    import keras
+
+    from genie_tf.dynamics.maskgit import training_masks
+
+    keras.mixed_precision.set_global_policy(precision)
+    config, rng = read_config(file, changes), np.random.default_rng(0)
+    settings = config.dynamics
+    shape = (settings.batch_size, settings.length, tokens)
+    truth = rng.integers(0, CODES, shape).astype(np.int32)
+    batch = {"tokens": truth, "actions": rng.integers(0, config.latent_action.codes, shape[:2]).astype(np.int32)}
+    batch |= training_masks(rng, truth, CODES, settings.corruption)
+    return training(make_dynamics(config, tokens), batch, settings, truth.size)
+
+
+class NoPixels:
+    """A tokenizer for grids that none is made for: its frames are the tokens."""
+
+    def encode(self, frames):
+        return frames
+
+    decode = encode
+
+
+def play(precision: str, file: str, tokens: int, changes: dict) -> dict:
+    """One player's step."""
+    import keras
+
+    from benchmarks.products import Products
+    from genie_tf.dynamics.sampling import sampling_noise
+    from genie_tf.world import World
+
+    keras.mixed_precision.set_global_policy(precision)
+    config = read_config(file, changes)
+    models = [make_tokenizer(config), make_dynamics(config, tokens)]
+    for model in models:
+        model.build()
+    tokenizer: Any = models[0] if tokens == GRID else NoPixels()
+    world = World(tokenizer, None, models[1], {}, config.play.sampling_steps)
+    world.past = models[1].empty_past(1)
+    action = np.zeros(1, np.int32)
+    noise = sampling_noise(1, tokens, CODES, config.play.sampling_steps, keras.random.SeedGenerator(0))
+    products = Products(world._next_frame, world.past, keras.ops.convert_to_tensor(action), noise)
+    return beside_products(lambda: world.step(action), products, "frames/s", tokens)
+
+
+def measured(measure, *arguments):
+    return lambda: alone(measure, policy(), *arguments)
+
+
+CONTEXTS, TOKENS = (4, 8, 16, 32), (16, 64, 256)
+ROWS = {
+    "train.tokenizer": measured(train_tokenizer),
+    "train.latent_action": measured(train_latent_action),
+    "train.dynamics": measured(train_dynamics, PLAIN, GRID, {}),
+    "train.dynamics.256": measured(train_dynamics, PLAIN, GRID, {"width": 256}),
+    "train.dynamics.coinrun": measured(train_dynamics, FULL, GRID, {}),
+    "play": measured(play, PLAIN, GRID, {}),
+    "play.coinrun": measured(play, FULL, GRID, {}),
+}
+for length in CONTEXTS:
+    ROWS[f"train.context.{length}"] = measured(train_dynamics, PLAIN, GRID, {"length": length, "window": length})
+for number in TOKENS:
+    ROWS[f"train.tokens.{number}"] = measured(train_dynamics, PLAIN, number, {})
+for length in CONTEXTS:
+    ROWS[f"play.context.{length}"] = measured(play, PLAIN, GRID, {"window": length})
+for number in TOKENS:
+    ROWS[f"play.tokens.{number}"] = measured(play, PLAIN, number, {})
