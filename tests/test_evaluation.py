@@ -188,8 +188,8 @@ def known(kind, count=24):
 @pytest.mark.parametrize("kind", ["copies", "is the game", "ignores", "obeys"])
 def test_known_worlds_get_the_figures_they_deserve(kind):
     world, moments = known(kind)
-    asked = np.zeros((2, HORIZON), int)
-    dreams = dream_all(world, None, moments, asked, np.zeros(0, int), False, seed=1)
+    asked, held = np.zeros((2, HORIZON), int), np.zeros((0, 6), int)
+    dreams = dream_all(world, None, moments, asked, held, False, seed=1)
     figures, sharp = dream_figures(moments, dreams, moments.frames)
     assert sharp.shape == (24, 10)
     for group in ("dynamics", "dynamics.prompt1"):
@@ -322,10 +322,10 @@ def test_obedience_is_what_the_judge_reads():
 
     alive = np.ones((5, 20), bool)
     alive[1:, 15:] = False
-    figures = obedience_figures(infer, films, alive, asked, (1, 10, 20), "")
+    figures = obedience_figures(infer, films, alive, asked, np.arange(5), (1, 10, 20), "")
     assert figures["obey.key_f1.10"]["value"] == 1 and figures["obey.key_f1.10"]["n"] == 50
     assert figures["obey.key_f1.1"]["n"] == 5 and figures["obey.key_f1.20"]["n"] == 30
-    other = obedience_figures(infer, films, alive, (asked + 1) % 6, (10,), "")
+    other = obedience_figures(infer, films, alive, (asked + 1) % 6, np.arange(5), (10,), "")
     assert other["obey.key_f1.10"]["value"] == 0
 
 
@@ -379,7 +379,7 @@ def test_other_protocol_and_features_of_the_user(tiny, monkeypatch, tmp_path, ca
     assert "33.41" in said and f"{figures['genieredux.latent.psnr']['value']:.2f}" in said
 
     world, moments = known("is the game", count=4)
-    dreams = dream_all(world, None, moments, np.zeros((2, 1), int), np.zeros(0, int), False, seed=1)
+    dreams = dream_all(world, None, moments, np.zeros((2, 1), int), np.zeros((0, 6), int), False, seed=1)
     (tmp_path / "mine.py").write_text("def brightness(videos):\n    return videos.mean(axis=(2, 3))[..., 0]\n")
     mine = load_video_features(f"{tmp_path}/mine.py:brightness")
     distances = far_off_figures(moments, dreams, moments.frames // 2, "a network", mine)

@@ -10,7 +10,6 @@ import numpy as np
 from keras import layers, ops
 
 from genie_tf.dynamics.sampling import sample_tokens
-from genie_tf.layers.norm import rms_normalize
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.st_block import STBlock, distances
 
@@ -74,7 +73,8 @@ class MaskGitDynamics(SelfSupervisedModel):
         self.embed_action = layers.Embedding(actions + 1, width, name="embed_action")
         self.embed_place = layers.Embedding(tokens + 1, width, name="embed_place")
         self.blocks = [STBlock(heads, window, name=f"block_{i}") for i in range(depth)]
-        self.head = layers.Dense(codes, use_bias=False, name="head")
+        self.norm = layers.RMSNormalization(name="norm")
+        self.head = layers.Dense(codes, dtype="float32", name="head")
 
     def build(self, input_shape=None):
         for block in self.blocks:
@@ -88,7 +88,7 @@ class MaskGitDynamics(SelfSupervisedModel):
         return x + self.embed_place(ops.arange(self.tokens + 1))
 
     def logits(self, x_BTND):
-        return ops.cast(self.head(rms_normalize(x_BTND[:, :, 1:])), "float32")
+        return self.head(self.norm(x_BTND[:, :, 1:]))
 
     def forward(self, clean_BTN, masked_BTN, actions_BT):
         """Logits (B, T - 1, N, K) of the masked frames 1 … T - 1, each given the clean frames before it.

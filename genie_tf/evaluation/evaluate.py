@@ -119,23 +119,23 @@ def evaluate(
     tokens, pictures = reconstruct(world, moments.frames)
     figures = tokenizer_figures(tokens, pictures, moments.frames)
     figures |= play_figures(world, moments.frames[:1, :PROMPT], moments.actions[:1, : PROMPT - 1])
-    half = max(len(moments.rows) // 2, 2)  # of the moments are dreamt on for long, and under every key
+    half, quarter = (max(len(moments.rows) // part, 2) for part in (2, 4))  # dreamt under every key, and dreamt on for long
     rng = np.random.default_rng(settings.seed)
-    asked = rng.integers(0, len(KEYS) if game else world.actions, (half, max(LASTING)))
+    asked = rng.integers(0, len(KEYS) if game else world.actions, (quarter, max(LASTING)))
     code_of = np.array([world.keymap[key] for key in KEYS]) if game else np.arange(world.actions)
     guided_too = not guided and latest_checkpoint(folder, world_model(True)) is not None
     guided_world = load_world(config, True) if guided_too else None
-    held = code_of if game else code_of[:0]
+    held = np.tile(code_of, (half if game else 0, 1))
     dreams = dream_all(world, guided_world, moments, code_of[asked], held, teacher_forced, settings.seed)
     of_dreams, sharp = dream_figures(moments, dreams, pictures)
     figures |= of_dreams | far_off_figures(moments, dreams, pictures, inception, of_video)
-    before = moments.frames[:half, PROMPT - 1 : PROMPT]
+    before = moments.frames[:quarter, PROMPT - 1 : PROMPT]
     figures |= lasting_figures(np.concatenate([before, dreams["asked"]], axis=1), moments.truth, LASTING)
     transitions, played = None, None
     if game is not None:
         infer = compiled(load_checkpoint(folder, JUDGE, "dream_evaluate_tf.py")[0].infer)
         transitions = play_every_key(moments, game)
-        matched, played = counterfactual_figures(moments, dreams["held"], world, game)
+        matched, played = counterfactual_figures(infer, moments, dreams["held"], world, game)
         figures |= (
             judge_figures(infer, moments, transitions) | asked_figures(infer, moments, dreams["asked"], asked, game) | matched
         )

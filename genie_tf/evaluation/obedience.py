@@ -28,7 +28,9 @@ def judged_keys(infer, films: np.ndarray) -> np.ndarray:
     return keys.reshape(films.shape[:-4])
 
 
-def obedience_figures(infer, films: np.ndarray, alive: np.ndarray, asked: np.ndarray, steps: tuple[int, ...], row: str) -> dict:
+def obedience_figures(
+    infer, films: np.ndarray, alive: np.ndarray, asked: np.ndarray, groups: np.ndarray, steps: tuple[int, ...], row: str
+) -> dict:
     """F1 of the keys that a judge reads off films, against those that were asked for.
 
     Args:
@@ -36,6 +38,7 @@ def obedience_figures(infer, films: np.ndarray, alive: np.ndarray, asked: np.nda
         films: uint8 (M, 4 + H, 64, 64, 3), prompt and what followed.
         alive: bool (M, H), which steps count.
         asked: int (M, H), indices into `KEYS`.
+        groups: int (M,), the moment that each film begins at.
         steps: Those at which to look: the first alone, else the ten that end there.
         row: Last part of the metrics' names.
 
@@ -52,8 +55,8 @@ def obedience_figures(infer, films: np.ndarray, alive: np.ndarray, asked: np.nda
             continue
         read = judged_keys(infer, films[film[:, None], t[:, None] + np.arange(FRAMES)])
         wanted = asked[film, t]
-        figures[f"obey.key_f1{row}.{step}"] = pooled(macro_f1, [read, wanted], film)
-        figures[f"obey.direction_f1{row}.{step}"] = pooled(macro_f1, [KEY_DIRECTIONS[read], KEY_DIRECTIONS[wanted]], film)
+        figures[f"obey.key_f1{row}.{step}"] = pooled(macro_f1, [read, wanted], groups[film])
+        figures[f"obey.direction_f1{row}.{step}"] = pooled(macro_f1, [KEY_DIRECTIONS[read], KEY_DIRECTIONS[wanted]], groups[film])
     return figures
 
 
@@ -143,7 +146,7 @@ def asked_figures(infer, moments: Moments, dream: np.ndarray, asked: np.ndarray,
     figures: dict = {}
     for row, shown, counts in (("", dream, np.ones_like(alive)), ("_game", real, alive)):
         films = np.concatenate([moments.frames[:count, :PROMPT], shown], axis=1)
-        figures |= obedience_figures(infer, films, counts, asked, LASTING, row)
+        figures |= obedience_figures(infer, films, counts, asked, np.arange(count), LASTING[1:], row)
     for step in LASTING:
         at = alive[:, step - 1]
         if at.sum() > 1:
@@ -152,10 +155,11 @@ def asked_figures(infer, moments: Moments, dream: np.ndarray, asked: np.ndarray,
     return figures
 
 
-def counterfactual_figures(moments: Moments, held: np.ndarray, world: World, game: RecordConfig) -> tuple[dict, np.ndarray]:
+def counterfactual_figures(infer, moments: Moments, held: np.ndarray, world: World, game: RecordConfig) -> tuple[dict, np.ndarray]:
     """Would the game have done that? The same moments under every key, dreamt and played.
 
     Args:
+        infer: The judge's: it reads the key off the first frame, of dream and game.
         held: uint8 (M', 6, 10, 64, 64, 3), the dreams of the first M' moments.
 
     Returns:
@@ -170,4 +174,10 @@ def counterfactual_figures(moments: Moments, held: np.ndarray, world: World, gam
         shown, alive = played["frames"][:, :, step - 1], played["alive"][:, :, step - 1]
         for row, dream in (("", held[:, :, step - 1]), ("_tokenizer", reconstruct(world, shown)[1]), ("_copy", copy)):
             figures |= matching_figures(dream, shown, alive, step, row)
+    count, keys = alive.shape
+    prompt = np.repeat(moments.frames[:count, :PROMPT], keys, axis=0)
+    asked, groups = np.tile(np.arange(keys), count)[:, None], np.repeat(np.arange(count), keys)
+    for row, shown, alive in (("", held, np.ones_like(played["alive"])), ("_game", played["frames"], played["alive"])):
+        films = np.concatenate([prompt, shown[:, :, 0].reshape(-1, 1, 64, 64, 3)], axis=1)
+        figures |= obedience_figures(infer, films, alive[:, :, :1].reshape(-1, 1), asked, groups, (1,), row)
     return figures, played["frames"]

@@ -290,10 +290,10 @@ frame in 0 … 1. It is not FID: nothing in it is learnt, so any two worlds of t
 <p><i>ΔPSNR</i> with inferred latent actions also rewards codes that carry scenery instead of the action, since the codes
 have seen the frame that they help to predict. The counterfactuals do not: there the key is chosen, and nothing of the
 future is seen.</p>
-<p><i>Obedience</i>: dreams of 200 frames under keys drawn at random. A judge, a supervised network trained on the recorded
-actions of other levels, reads each key off five frames. F1 is averaged over classes; step 1 is the first dreamt frame, the
-others pool the ten frames that end there. The game's own frames under the same keys, judged the same way, are the ceiling:
-a jump in the air shows nowhere.</p>
+<p><i>Obedience</i>: a judge, a supervised network trained on the recorded actions of other levels, reads each key off five
+frames. F1 is averaged over classes. Step 1 is the first frame under each of the six keys, from the same moments; the others
+are dreams under keys drawn at random, and pool the ten frames that end there. The game's own frames under the same keys,
+judged the same way, are the ceiling: a jump in the air shows nowhere.</p>
 <p><i>Counterfactuals</i>: the game is brought to the same moment and played on under each of the six keys, held for ten
 frames; so is the dream. Two pictures look different where {PIXELS} pixels or more differ by more than {LEVELS} of 255
 levels. A dream under a key matches if it is nearer (mean squared error) to the game under that key than to the game under

@@ -143,13 +143,13 @@ def dream_all(
     Args:
         guided_world: The variant on true actions, if it is trained and another than `world`.
         asked: int (M', 200), actions of the long dreams of the first M' moments.
-        held: int (K,), actions that are held, each in a dream of its own, from the same moments; may be empty.
+        held: int (M'', K), actions that are held, each in a dream of its own, from each of the first M'' moments; M'' may be 0.
         teacher_forced: Whether also to dream each frame from the true ones before it.
 
     Returns:
         Dreams uint8 by name: (prompt, row) (M, 10, 64, 64, 3) for the row "", the world's own actions; "instead", another last
         action at each step; "_random"; "_keys", the true actions by way of the keymap; "_guided"; "_teacher_forced". And "asked"
-        (M', 200, …), "held" (M', K, 10, …), "each" (A, 20, …), one prompt under each action.
+        (M', 200, …), "held" (M'', K, 10, …), "each" (A, 20, …), one prompt under each action.
     """
     rng = np.random.default_rng(seed)
     future = moments.actions[:, PROMPT - 1 :]
@@ -177,7 +177,7 @@ def dream_all(
     plan["each"] = from_first(1, every[:, None].repeat(2 * HORIZON, axis=1))
     plan["asked"] = from_first(len(asked), asked)
     if len(held):
-        plan["held"] = from_first(len(asked), np.tile(held, len(asked))[:, None].repeat(HORIZON, axis=1))
+        plan["held"] = from_first(len(held), held.reshape(-1, 1).repeat(HORIZON, axis=1))
     dreams = {}
     total = sum(one["actions"].size * (2 if "instead" in one else 1) for one in plan.values())
     with tqdm(total=total, desc="dreaming", unit=" frames") as progress:
@@ -187,5 +187,5 @@ def dream_all(
             if "instead" in made:
                 dreams[name[0], "instead"] = made["instead"]
     if len(held):
-        dreams["held"] = dreams["held"].reshape(len(asked), len(held), HORIZON, 64, 64, 3)
+        dreams["held"] = dreams["held"].reshape(*held.shape, HORIZON, 64, 64, 3)
     return dreams

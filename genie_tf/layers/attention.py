@@ -36,8 +36,9 @@ class SpatialAttention(layers.Layer):
         _, T, N, D = x_BTND.shape
         qkv = ops.reshape(self.qkv(x_BTND), (-1, T, N, 3, self.heads, D // self.heads))
         q, k, v = ops.unstack(ops.transpose(qkv, (3, 0, 1, 4, 2, 5)), 3)
-        scores = ops.matmul(q, ops.swapaxes(k, -1, -2)) * (q.shape[-1] ** -0.5)
-        x = ops.transpose(ops.matmul(ops.softmax(scores), v), (0, 1, 3, 2, 4))
+        q = q * q.shape[-1] ** -0.5  # it is smaller than the scores
+        weights = ops.softmax(ops.matmul(q, ops.swapaxes(k, -1, -2)))
+        x = ops.transpose(ops.matmul(weights, v), (0, 1, 3, 2, 4))
         return self.out(ops.reshape(x, (-1, T, N, D)))
 
     def get_config(self):
@@ -92,9 +93,9 @@ class TemporalAttention(layers.Layer):
         biases = ops.cast(self.distance_bias, "float32")
         bias = ops.take(biases, ops.clip(distance, 0, self.window - 1), axis=1)  # (heads, T, P)
         bias = ops.where(seen, bias, -1e9)
-        scale = q.shape[-1] ** -0.5
-        past = ops.cast(ops.matmul(q, ops.swapaxes(k_past, -1, -2)), "float32") * scale + bias
-        own = ops.cast(ops.sum(q * k_self, axis=-1, keepdims=True), "float32") * scale + biases[:, :1, None]
+        q = q * q.shape[-1] ** -0.5
+        past = ops.cast(ops.matmul(q, ops.swapaxes(k_past, -1, -2)), "float32") + bias
+        own = ops.cast(ops.sum(q * k_self, axis=-1, keepdims=True), "float32") + biases[:, :1, None]
         # A softmax over past and own in two parts: joining and parting them again would copy both.
         highest = ops.stop_gradient(ops.maximum(ops.max(past, axis=-1, keepdims=True), own))
         past, own = ops.exp(past - highest), ops.exp(own - highest)

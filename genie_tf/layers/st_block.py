@@ -30,8 +30,8 @@ class STBlock(layers.Layer):
         policy = self.dtype_policy
         self.space = SpatialAttention(self.heads, dtype=policy, name="space")
         self.time = TemporalAttention(self.heads, self.window, dtype=policy, name="time")
-        self.widen = layers.Dense(self.expansion * width, activation="relu", use_bias=False, dtype=policy, name="widen")
-        self.narrow = layers.Dense(width, use_bias=False, dtype=policy, name="narrow")
+        self.widen = layers.Dense(self.expansion * width, activation="relu", dtype=policy, name="widen")
+        self.narrow = layers.Dense(width, dtype=policy, name="narrow")
         for layer in (self.space, self.time, self.widen):
             layer.build(input_shape)
         self.narrow.build((*input_shape[:-1], self.expansion * width))
