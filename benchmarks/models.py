@@ -70,22 +70,30 @@ def _fastest_policy() -> str:
 # What is measured: each in a process of its own, so Keras is imported there ----------------------------
 
 
-def training(model, batch, settings, tokens: int) -> dict:
-    """One training step: forward, backward, clipping, AdamW. The batch is at hand; making it is not part of the step."""
+def products_of_step(model, batch):
+    """The matrix products of one training step of a compiled model on a batch of tensors."""
     import keras
 
     from benchmarks.products import Products
-    from genie_tf.training.loop import Schedule, make_optimizer
 
-    model.build()
-    model.compile(optimizer=make_optimizer(Schedule(settings.learning_rate, settings.epochs * settings.steps_per_epoch)))
-    batch = keras.tree.map_structure(keras.ops.convert_to_tensor, batch)
     model.train_on_batch(batch)  # makes the optimizer's variables
     state = []
     if keras.backend.backend() == "jax":  # whose step is a function of all that it changes
         kinds = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
         state = [model._get_jax_state(**dict.fromkeys(kinds, True))]
-    products = Products(model.train_step, *state, (batch,))
+    return Products(model.train_step, *state, (batch,))
+
+
+def training(model, batch, settings, tokens: int) -> dict:
+    """One training step: forward, backward, clipping, AdamW. The batch is at hand; making it is not part of the step."""
+    import keras
+
+    from genie_tf.training.loop import Schedule, make_optimizer
+
+    model.build()
+    model.compile(optimizer=make_optimizer(Schedule(settings.learning_rate, settings.epochs * settings.steps_per_epoch)))
+    batch = keras.tree.map_structure(keras.ops.convert_to_tensor, batch)
+    products = products_of_step(model, batch)
     return beside_products(lambda: model.train_on_batch(batch), products, "steps/s", tokens)
 
 

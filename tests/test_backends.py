@@ -31,7 +31,9 @@ def on_jax(*command):
 def test_model_tests_pass_on_jax():
     if keras.backend.backend() == "jax":
         pytest.skip("this is that run")
-    done = on_jax("-m", "pytest", "tests/test_models.py", "-p", "no:cacheprovider", "-n", "0")
+    done = on_jax(
+        "-m", "pytest", "tests/test_models.py", "tests/test_benchmarks.py", "-k", "not a_row", "-p", "no:cacheprovider", "-n", "0"
+    )
     assert done.returncode == 0, done.stdout[-3000:]
 
 

