@@ -137,7 +137,7 @@ def train_latent_action(precision: str) -> dict:
     keras.mixed_precision.set_global_policy(precision)
     settings = read_config(PLAIN, {}).latent_action
     model = LatentActionModel(settings.codes, settings.code_dim, settings.width)
-    return training(model, random_frames(settings.batch_size, 3), settings, settings.batch_size)
+    return training(model, random_frames(settings.batch_size, 3), settings, settings.batch_size)  # one code a transition
 
 
 def train_dynamics(precision: str, file: str, tokens: int, changes: dict) -> dict:

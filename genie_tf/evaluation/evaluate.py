@@ -119,17 +119,17 @@ def evaluate(
     tokens, pictures = reconstruct(world, moments.frames)
     figures = tokenizer_figures(tokens, pictures, moments.frames)
     figures |= play_figures(world, moments.frames[:1, :PROMPT], moments.actions[:1, : PROMPT - 1])
-    half, quarter = (max(len(moments.rows) // part, 2) for part in (2, 4))  # dreamt under every key, and dreamt on for long
+    every_key, for_long = (max(len(moments.rows) // part, 2) for part in (4, 8))  # of the moments, how many are dreamt on so
     rng = np.random.default_rng(settings.seed)
-    asked = rng.integers(0, len(KEYS) if game else world.actions, (quarter, max(LASTING)))
+    asked = rng.integers(0, len(KEYS) if game else world.actions, (for_long, max(LASTING)))
     code_of = np.array([world.keymap[key] for key in KEYS]) if game else np.arange(world.actions)
     guided_too = not guided and latest_checkpoint(folder, world_model(True)) is not None
     guided_world = load_world(config, True) if guided_too else None
-    held = np.tile(code_of, (half if game else 0, 1))
+    held = np.tile(code_of, (every_key if game else 0, 1))
     dreams = dream_all(world, guided_world, moments, code_of[asked], held, teacher_forced, settings.seed)
     of_dreams, sharp = dream_figures(moments, dreams, pictures)
     figures |= of_dreams | far_off_figures(moments, dreams, pictures, inception, of_video)
-    before = moments.frames[:quarter, PROMPT - 1 : PROMPT]
+    before = moments.frames[:for_long, PROMPT - 1 : PROMPT]
     figures |= lasting_figures(np.concatenate([before, dreams["asked"]], axis=1), moments.truth, LASTING)
     transitions, played = None, None
     if game is not None:
