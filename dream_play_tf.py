@@ -2,22 +2,27 @@
 
 Without a display, play given keys and write a GIF, an MP4 or a folder of PNGs: . is no key, [wd] two keys at once.
 Example: python dream_play_tf.py --actions "dddwwdaa" --out dream.gif
+
+Recorded from videos, so that no key is known? --calibrate dreams each latent action and takes the key that you say it looks like.
 """
 
 from genie_tf.cli import parse, quiet, run
 
 
 def main() -> None:
-    options = {
+    options: dict[str, dict] = {
         "actions": {"type": str, "default": "", "help": "keys to play without a window: w a d, . for none, [wd] for both"},
         "out": {"type": str, "default": "dream.gif", "help": "where --actions writes: .gif, .mp4, or a folder for PNGs"},
+        "calibrate": {"action": "store_true", "help": "name the latent actions by eye, in the window"},
     }
     config, own = parse(__doc__, options)
     with quiet():
-        from genie_tf.play.session import play_keys, play_window
+        from genie_tf.play.session import calibrate, play_keys, play_window
 
     if own["actions"]:
         play_keys(config, own["actions"], own["out"])
+    elif own["calibrate"]:
+        calibrate(config)
     else:
         play_window(config)
 

@@ -9,6 +9,7 @@ from genie_tf.episodes.codes import cached_codes, fingerprint
 from genie_tf.episodes.dataset import Episodes, batches
 from genie_tf.errors import UserError
 from genie_tf.latent_action.inverse_dynamics import FRAMES, InverseDynamicsModel
+from genie_tf.latent_action.keymap import FILE as KEYMAP
 from genie_tf.latent_action.keymap import KEY_OF_ACTION, LABELS, learn_keymap, save_keymap
 from genie_tf.latent_action.model import LatentActionModel
 from genie_tf.tokenizer.conv import ConvTokenizer
@@ -126,6 +127,8 @@ def train_latent_action(config: Config, live: bool = False):
         live,
     )
     codes = {split: latent_actions_of(config, recording) for split, recording in episodes.items()}
+    if (checkpoint / KEYMAP).exists():
+        return checkpoint  # perhaps a person's, from `dream_play_tf.py --calibrate`
     if episodes["train"].known.any():
         labelled = episodes["train"].windows(2, before=1, labelled=True).draw(np.random.default_rng(settings.seed), LABELS)
         keymap = learn_keymap(codes["train"][labelled], episodes["train"].read(labelled)["action"], settings.codes)
@@ -133,7 +136,10 @@ def train_latent_action(config: Config, live: bool = False):
         print("keymap, from key to latent action: " + ", ".join(f"{key} {code}" for key, code in keymap.items()))
     else:
         save_keymap(checkpoint, {"none": int(np.bincount(codes["train"]).argmax())}, 0)
-        print(f"this recording has no true actions, so w, a and d mean nothing: play with the number keys 1 to {settings.codes}")
+        print(
+            f"this recording has no true actions, so w, a and d mean nothing: play with the number keys 1 to {settings.codes}, "
+            f"or name them, python dream_play_tf.py --world {config.world} --calibrate"
+        )
     return checkpoint
 
 

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,3 +120,12 @@ def run_on_full_disk(place, script, *options, room=100_000):
         [sys.executable, ROOT / script, "--config", "tiny.yaml", *options],
         cwd=place.folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, preexec_fn=small_files,
     )  # fmt: skip
+
+
+@pytest.fixture
+def copy(tiny, tmp_path):
+    """A world of one's own to break."""
+    shutil.copytree(tiny.folder, tmp_path / "copy")
+    place = object.__new__(Place)
+    place.folder = tmp_path / "copy"
+    return place

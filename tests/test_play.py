@@ -99,3 +99,34 @@ def test_window_opens_plays_restarts_and_closes(config, monkeypatch):
     assert pictures[0][:, :side].std() > 0, "a dream is shown"
     assert pictures[0][:, side:].max() > 200, "the line of text is shown"
     assert not pygame.display.get_init()
+
+
+@pytest.mark.parametrize("leave", [False, True])
+def test_calibration_names_each_latent_action_by_the_key_that_was_pressed(copy, monkeypatch, leave):
+    import pygame
+
+    from genie_tf.play import session
+
+    monkeypatch.chdir(copy.folder)
+    config = parse("test", arguments=["--config", "tiny.yaml"])[0]
+    before = World.load(config.model_folder).keymap
+    answers = ["d", "w", ".", "space", "wd", "d", "a", "q" if leave else "."]
+    shown: list[set[str]] = []
+    press = session.Session.press
+
+    def dream(self, key):  # a person who looks at a few frames of each before answering
+        if len(shown) < int(key):
+            shown.append(set())
+        shown[-1].add(key)
+        answer = answers[int(key) - 1]
+        for letter in [answer] if answer == "space" else answer:
+            pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.key.key_code(letter)))
+        return press(self, key)
+
+    monkeypatch.setattr(session.Session, "press", dream)
+    session.calibrate(config)
+    assert shown == [{str(code)} for code in range(1, 9)], "each was dreamt under its own code"
+    said = {"d": 0, "w": 1, "none": 2, "dw": 4, "a": 6}
+    assert World.load(config.model_folder).keymap == (before if leave else said)
+    copy.make("idm_training.py")
+    assert World.load(config.model_folder).keymap == (before if leave else said), "another look at a finished training keeps it"

@@ -30,7 +30,7 @@ def test_collection_runs_workers_in_parallel_and_fails_if_one_fails(place):
 
 
 def test_ctrl_c_stops_all_workers_and_they_go_on(place):
-    command = [ROOT / "data_collect.bash", "2", "--config", "tiny.yaml", "--record.train_frames", "60000"]
+    command = [ROOT / "data_collect.bash", "2", "--config", "tiny.yaml", "--record.train_frames", "120000"]
     train = place.folder / "record" / "tiny" / "train"
     process = start(place, *command)
     wait_for(lambda: list(train.glob("*.npy")))
@@ -72,7 +72,7 @@ def test_killed_workers_lose_unfinished_episodes_and_nothing_else(place, whom):
 
 
 def test_two_runs_into_one_folder_do_not_meet(place):
-    command = [sys.executable, str(ROOT / "extract.py"), "--config", "tiny.yaml", "--record.train_frames", "60000"]
+    command = [sys.executable, str(ROOT / "extract.py"), "--config", "tiny.yaml", "--record.train_frames", "120000"]
     train = place.folder / "record" / "tiny" / "train"
     first = start(place, *command)
     wait_for(lambda: list(train.glob("*.npy")))

@@ -8,21 +8,12 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import FIGURES, ROOT, Place, refused, run_on_full_disk, start, wait_for
+from conftest import FIGURES, ROOT, refused, run_on_full_disk, start, wait_for
 
 SCRIPTS = [
     "extract.py", "agent_training.py", "tokenizer_training.py", "idm_training.py", "dream_train_tf.py", "dream_evaluate_tf.py",
     "dream_play_tf.py",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def copy(tiny, tmp_path):
-    """A world of one's own to break."""
-    shutil.copytree(tiny.folder, tmp_path / "copy")
-    place = object.__new__(Place)
-    place.folder = tmp_path / "copy"
-    return place
 
 
 def checkpoints(place):

@@ -5,13 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from genie_tf.config import Config
+from genie_tf.config import IDM_MODEL, Config
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.errors import UserError
+from genie_tf.latent_action.keymap import save_keymap
 from genie_tf.play.keys import DIGITS, key_name, keys_of
 from genie_tf.play.record import check_target, enlarge, write_film
 from genie_tf.play.window import Window
+from genie_tf.training.loop import latest_checkpoint
 from genie_tf.world import World
+
+SHOWN = 12  # frames of a dream in the calibration, before another moment is taken
 
 
 class Session:
@@ -113,3 +117,58 @@ def play_window(config: Config) -> None:
             hint = "w jump  a d walk" if "d" in known else f"keys 1-{min(session.world.actions, 8)}"
             text = f"{key:>4}  {window.frames_per_second:4.1f} frames/s  {milliseconds:3.0f} ms   {hint}  r new  q quit"
             window.show(frame, text, config.play.frames_per_second)
+
+
+def calibrate(config: Config) -> None:
+    """Name the latent actions by eye: each is dreamt, from one moment after another, until you press the key that it looks like.
+
+    For recordings without true actions, or for those who would rather see for themselves. The keymap is written once every
+    latent action has had its answer; q leaves everything as it was. Of several that were given one key, the first is kept.
+
+    Raises:
+        UserError: a guided world, which needs no keymap; no display; a missing model.
+    """
+    if config.dynamics.actions == "true":
+        raise UserError("a guided world takes the true keys: calibrate one with --dynamics.actions latent")
+    instead = "learn the keymap from labels, python idm_training.py, or play with the keys 1 to 8"
+    with Window(f"which key is this? {config.world}", 64 * config.play.scale, instead) as window:
+        session = Session(config)
+        keymap: dict[str, int] = {}
+        for code in range(session.world.actions):
+            key = ask(session, window, config.play.frames_per_second, code)
+            if key is None:
+                print("left: the keymap is as it was")
+                return
+            if key:
+                keymap.setdefault(key, code)
+    keymap.setdefault("none", session.world.keymap["none"])
+    checkpoint = latest_checkpoint(config.model_folder, IDM_MODEL)
+    assert checkpoint is not None  # the session has loaded it
+    save_keymap(checkpoint, keymap, 0)
+    print("keymap, from key to latent action: " + ", ".join(f"{key} {code + 1}" for key, code in keymap.items()))
+
+
+def ask(session: Session, window: Window, frames_per_second: float, code: int) -> str | None:
+    """Dream one latent action until a person names it.
+
+    Returns:
+        The keymap's name of the keys that were pressed and let go; "" for unsure; None for leaving.
+    """
+    text = f"{code + 1} of {session.world.actions}: which key?  w a d, two at once  . none  space unsure  q leave"
+    named: set[str] = set()
+    t = 0
+    while True:
+        keys = window.keys()
+        if "q" in keys.tapped:
+            return None
+        if "space" in keys.tapped:
+            return ""
+        if "." in keys.tapped:
+            return "none"
+        pressed = keys.down & set("wad")
+        if named and not pressed:
+            return key_name("".join(named))
+        named |= pressed
+        frame = session.reset()[-1] if t % SHOWN == 0 else session.press(str(code + 1))
+        t += 1
+        window.show(frame, text, frames_per_second)
