@@ -15,6 +15,7 @@ from genie_tf.episodes.format import EPISODE_DTYPE, save_array
 from genie_tf.errors import UserError
 from genie_tf.evaluation import features
 from genie_tf.evaluation.features import block_statistics, inception_features, load_inception, load_video_features
+from genie_tf.evaluation.latent_actions import level_set_figures, probes
 from genie_tf.evaluation.metrics import (
     bootstrap_figure,
     frechet_distance,
@@ -30,7 +31,7 @@ from genie_tf.evaluation.metrics import (
     ssim,
 )
 from genie_tf.evaluation.rollouts import HORIZON, PROMPT, Moments, another, dream_all, evaluation_windows, rollout
-from genie_tf.latent_action.keymap import DIRECTIONS, KEY_DIRECTIONS, KEY_OF_ACTION, KEYS, TRUE_KEYMAP
+from genie_tf.latent_action.keymap import DIRECTIONS, KEY_ACTIONS, KEY_DIRECTIONS, KEY_OF_ACTION, KEYS, TRUE_KEYMAP
 from genie_tf.world import World
 
 with quiet():
@@ -338,6 +339,20 @@ def test_keys_are_what_actions_do():
 
 
 # The whole -----------------------------------------------------------------------------------------
+
+
+def test_a_code_that_means_something_else_in_some_levels_is_seen():
+    levels = np.repeat(np.arange(100, 150), 40)
+    actions = np.tile(KEY_ACTIONS[[1, 2]], 1000)  # a and d by turns
+    codes = np.tile([0, 1], 1000)
+    codes[levels >= 140] = 1 - codes[levels >= 140]
+    probed = probes(np.tile([0, 1], 1000), actions, 2)
+    figures = level_set_figures(codes, actions, levels, levels, probed)
+    for number, share in ((1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0), (5, 0.0)):
+        for code, key in ((0, "a"), (1, "d")):
+            assert figures[f"latent_action.means.{code}.{key}.{number}"]["value"] == share
+        assert figures[f"latent_action.set.{number}.nmi"]["value"] == pytest.approx(1)
+    assert figures["latent_action.means.0.a.1"]["n"] == 200, "ten levels of forty, half of them under each code"
 
 
 def test_an_evaluation_is_whole_and_repeats(tiny):

@@ -16,6 +16,7 @@ from genie_tf.evaluation.metrics import (
 from genie_tf.latent_action.keymap import DIRECTIONS, KEY_DIRECTIONS, KEY_OF_ACTION, KEYS
 from genie_tf.stages import latent_actions_of
 
+LEVEL_SETS = 5  # disjoint sets of held-out levels, in each of which a latent action should mean the same
 IN_USE = 0.03  # share of the transitions from which a latent action counts as used
 DIRECTION_METRICS = (".probe_accuracy", ".majority_accuracy")
 
@@ -91,6 +92,30 @@ def table_figures(codes: np.ndarray, actions: np.ndarray, count: int) -> dict:
     return figures
 
 
+def level_set_figures(codes: np.ndarray, actions: np.ndarray, levels: np.ndarray, groups: np.ndarray, probed: dict) -> dict:
+    """Whether a code means the same thing in every level.
+
+    Args:
+        codes, actions, groups, probed: As `information_figures` takes them.
+        levels: int (n,), the level of each.
+
+    Returns:
+        Figures for each set i of levels: `latent_action.set.<i>.nmi` with the action, and for each code and the key that is
+        commonest under it in the training recording, `latent_action.means.<code>.<key>.<i>`, the share of that key.
+    """
+    keys, names = KEY_OF_ACTION[actions], list(KEYS)
+    figures: dict = {}
+    for number, some in enumerate(np.array_split(np.unique(levels), LEVEL_SETS), 1):
+        at = np.isin(levels, some)
+        if at.any():
+            figures[f"latent_action.set.{number}.nmi"] = pooled(normalized_mutual_information, [codes[at], actions[at]], groups[at])
+        for code in np.unique(codes[at]):
+            meant = probed["key"][code]
+            hits = keys[at & (codes == code)] == meant
+            figures[f"latent_action.means.{code}.{names[meant]}.{number}"] = share_figure(hits)
+    return figures
+
+
 def visible_effect(pictures: np.ndarray, alive: np.ndarray, following: np.ndarray, actions: np.ndarray) -> dict[str, np.ndarray]:
     """Which recorded transitions show what was pressed.
 
@@ -144,6 +169,8 @@ def latent_action_figures(config: Config, transitions: dict | None = None) -> di
     true = test.action[rows].astype(int)
     figures |= information_figures("latent_action", codes[rows], true, test.locate(rows)[0], probed)
     figures |= table_figures(codes[rows], true, count)
+    episode = test.locate(rows)[0]
+    figures |= level_set_figures(codes[rows], true, test.levels[episode], episode, probed)
     if transitions is not None:
         some = transitions["rows"]
         figures |= visible_figures(

@@ -13,6 +13,7 @@ from PIL import Image
 
 from genie_tf.episodes.format import write_whole
 from genie_tf.evaluation.game import LEVELS, PIXELS
+from genie_tf.evaluation.latent_actions import LEVEL_SETS
 from genie_tf.latent_action.keymap import KEYS
 
 ROWS = {  # what a dream is held against: the end of the metric's name, what it is called, its colour
@@ -249,7 +250,21 @@ def codes(figures: dict) -> str:
         columns = [f"{who}{where}.{metric}" for who in ("latent_action", "judge") for where in ("", ".visible")]
         rows.append([words, *(number(figures[name]) if name in figures else "" for name in columns)])
     heads = ["", "latent actions, all", "visible effect", "supervised, all", "visible effect"]
-    return drawing(figure) + table(heads, rows)
+    return drawing(figure) + table(heads, rows) + meanings(figures)
+
+
+def meanings(figures: dict) -> str:
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for name, one in figures.items():
+        if name.startswith("latent_action.means."):
+            _, _, code, key, number_of_set = name.split(".")
+            cells.setdefault((code, key), {})[number_of_set] = number(one)
+    sets = [str(i + 1) for i in range(LEVEL_SETS)]
+    rows = [[str(int(code) + 1), key, *(of_set.get(i, "") for i in sets)] for (code, key), of_set in sorted(cells.items())]
+    nmi = [number(figures[name]) if (name := f"latent_action.set.{i}.nmi") in figures else "" for i in sets]
+    heads = ["latent action", "commonest key in training", *(f"its share, levels {i}" for i in sets)]
+    words = "<p>Does a latent action mean the same in every level? Five disjoint sets of held-out levels.</p>"
+    return words + table(heads, [*rows, ["NMI with the true action", "", *nmi]])
 
 
 def lasting(figures: dict) -> str:
