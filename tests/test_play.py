@@ -126,7 +126,7 @@ def test_calibration_names_each_latent_action_by_the_key_that_was_pressed(copy, 
     monkeypatch.setattr(session.Session, "press", dream)
     session.calibrate(config)
     assert shown == [{str(code)} for code in range(1, 9)], "each was dreamt under its own code"
-    said = {"d": 0, "w": 1, "none": 2, "dw": 4, "a": 6}
+    said = {"d": 0, "w": 1, "none": 2, "dw": 4, "a": 6, "aw": 6}
     assert World.load(config.model_folder).keymap == (before if leave else said)
     copy.make("idm_training.py")
     assert World.load(config.model_folder).keymap == (before if leave else said), "another look at a finished training keeps it"

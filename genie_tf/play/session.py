@@ -8,7 +8,7 @@ import numpy as np
 from genie_tf.config import IDM_MODEL, Config
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.errors import UserError
-from genie_tf.latent_action.keymap import save_keymap
+from genie_tf.latent_action.keymap import KEYS, save_keymap
 from genie_tf.play.keys import DIGITS, key_name, keys_of
 from genie_tf.play.record import check_target, enlarge, write_film
 from genie_tf.play.window import Window
@@ -142,6 +142,8 @@ def calibrate(config: Config) -> None:
             if key:
                 keymap.setdefault(key, code)
     keymap.setdefault("none", session.world.keymap["none"])
+    for key in KEYS:  # a key that nothing looked like does nothing; two at once are then the first of them
+        keymap.setdefault(key, keymap.get(key[0], keymap["none"]))
     checkpoint = latest_checkpoint(config.model_folder, IDM_MODEL)
     assert checkpoint is not None  # the session has loaded it
     save_keymap(checkpoint, keymap, 0)
