@@ -76,7 +76,9 @@ def test_two_runs_into_one_folder_do_not_meet(place):
     train = place.folder / "record" / "tiny" / "train"
     first = start(place, *command)
     wait_for(lambda: list(train.glob("*.npy")))
-    refused(place.run("extract.py", "--record.train_frames", "60000"), "another run", "--world")
+    first.send_signal(signal.SIGSTOP)  # or it may be over before the other has begun
+    refused(place.run("extract.py", "--record.train_frames", "120000"), "another run", "--world")
+    first.send_signal(signal.SIGCONT)
     assert first.wait(120) == 0
     assert not list(place.folder.rglob("*.tmp"))
     frames = sum(len(np.load(file, mmap_mode="r")) for file in train.glob("*.npy"))
