@@ -7,7 +7,10 @@ Examples: python dream_evaluate_tf.py --world coinrun_plain; python dream_evalua
 from genie_tf.cli import parse, quiet, run
 
 OPTIONS: dict[str, dict] = {
-    "only_latent_action": {"action": "store_true", "help": "only print the latent actions' figures: needs no dynamics"},
+    "only_latent_action": {
+        "action": "store_true",
+        "help": "only the latent actions and the judge: needs no dynamics",
+    },
     "protocol": {"choices": ["genieredux"], "help": "measure by that paper's protocol instead, beside its table"},
     "compare": {"nargs": "+", "metavar": "model/WORLD", "help": "put worlds that were measured side by side, and measure nothing"},
     "teacher_forced": {"action": "store_true", "help": "also dream each frame from the true ones before it"},
@@ -20,13 +23,13 @@ def main() -> None:
     config, own = parse(__doc__, OPTIONS)
     with quiet():
         from genie_tf.evaluation.compare import compare
-        from genie_tf.evaluation.evaluate import evaluate, latent_action_figures, show
+        from genie_tf.evaluation.evaluate import evaluate, evaluate_latent_actions
         from genie_tf.evaluation.genieredux import evaluate_genieredux
 
     if own["compare"]:
         compare(own["compare"])
     elif own["only_latent_action"]:
-        show(latent_action_figures(config))
+        evaluate_latent_actions(config)
     elif own["protocol"]:
         evaluate_genieredux(config, own["inception_weights"])
     else:

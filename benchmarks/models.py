@@ -132,12 +132,17 @@ def train_tokenizer(precision: str) -> dict:
 def train_latent_action(precision: str) -> dict:
     import keras
 
+    from genie_tf.latent_action import FRAMES
     from genie_tf.latent_action.model import LatentActionModel
 
     keras.mixed_precision.set_global_policy(precision)
     settings = read_config(PLAIN, {}).latent_action
-    model = LatentActionModel(settings.codes, settings.code_dim, settings.width)
-    return training(model, random_frames(settings.batch_size, 3), settings, settings.batch_size)  # one code a transition
+    model = LatentActionModel(settings.codes, settings.width)
+    batch = {
+        "frames": random_frames(settings.batch_size, FRAMES),
+        "motion": np.zeros((settings.batch_size, FRAMES - 1, 3), np.float32),
+    }
+    return training(model, batch, settings, settings.batch_size)  # one code a transition
 
 
 def train_dynamics(precision: str, file: str, tokens: int, changes: dict) -> dict:

@@ -88,8 +88,13 @@ class LatentActionConfig:
     """The unsupervised action model.
 
     Args:
+        kind: "motion_rank", which 2 cores train in minutes, or "st_transformer", the paper's.
         codes: Number of latent actions.
-        code_dim: Size of a code.
+        code_dim: Size of a code (st_transformer).
+        depth: Blocks of the encoder, and of the decoder (st_transformer).
+        heads: Attention heads (st_transformer).
+        patch: Pixels to a side of a patch (st_transformer).
+        length: Frames of a training sequence (st_transformer).
         width: Channels of the networks at their coarsest grid.
         epochs: Epochs to train.
         steps_per_epoch: Batches in an epoch.
@@ -98,12 +103,17 @@ class LatentActionConfig:
         seed: Seed of weights and batches.
     """
 
+    kind: Literal["motion_rank", "st_transformer"] = "motion_rank"
     codes: int = 8
     code_dim: int = 32
+    depth: int = 4
+    heads: int = 4
+    patch: int = 16
+    length: int = 8
     width: int = 128
     epochs: int = 30
-    steps_per_epoch: int = 125
-    batch_size: int = 64
+    steps_per_epoch: int = 120
+    batch_size: int = 128
     learning_rate: float = 1e-3
     seed: int = 1
 
@@ -127,6 +137,31 @@ class JudgeConfig:
     batch_size: int = 64
     learning_rate: float = 1e-3
     seed: int = 1
+
+
+@dataclass
+class CloneConfig:
+    """The policies that are cloned from an expert's films.
+
+    Args:
+        width: Channels of the network at its coarsest grid.
+        epochs: Epochs to train.
+        steps_per_epoch: Batches in an epoch.
+        batch_size: Frames in a batch.
+        learning_rate: Highest learning rate.
+        seeds: How many are cloned, seeds 1, 2 …
+        seed: Seed of weights and batches of the one that is being cloned.
+        levels: Held-out levels to play.
+    """
+
+    width: int = 128
+    epochs: int = 10
+    steps_per_epoch: int = 100
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    seeds: int = 3
+    seed: int = 1
+    levels: int = 200
 
 
 @dataclass
@@ -197,6 +232,7 @@ class Config:
         judge: The supervised action model that the evaluation trains.
         dynamics: The world model proper.
         play: How it is played and measured.
+        clone: The policies of clone_agent.py.
     """
 
     world: str = "coinrun_plain"
@@ -206,6 +242,7 @@ class Config:
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     play: PlayConfig = field(default_factory=PlayConfig)
+    clone: CloneConfig = field(default_factory=CloneConfig)
 
     @property
     def model_folder(self) -> Path:

@@ -1,5 +1,6 @@
 """The three trainings, as scripts and notebooks call them: what each reads, builds, and leaves for the next."""
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -8,10 +9,13 @@ from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
 from genie_tf.episodes.codes import cached_codes, fingerprint
 from genie_tf.episodes.dataset import Episodes, batches
 from genie_tf.errors import UserError
-from genie_tf.latent_action.inverse_dynamics import FRAMES, InverseDynamicsModel
+from genie_tf.latent_action import FRAMES
+from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
 from genie_tf.latent_action.keymap import FILE as KEYMAP
 from genie_tf.latent_action.keymap import KEY_OF_ACTION, LABELS, learn_keymap, save_keymap
-from genie_tf.latent_action.model import LatentActionModel
+from genie_tf.latent_action.model import LatentActionModel, mirrored
+from genie_tf.latent_action.registration import register
+from genie_tf.latent_action.st_transformer import STLatentActionModel
 from genie_tf.tokenizer.conv import ConvTokenizer
 from genie_tf.training.backend import compiled
 from genie_tf.training.loop import load_checkpoint, train
@@ -80,10 +84,32 @@ def tokens_of(config: Config, episodes: Episodes) -> np.ndarray:
     def compute(rows):
         return ops.convert_to_numpy(encode(ops.convert_to_tensor(episodes.frames(rows)))).astype(np.uint16)
 
-    return cached_codes("tokens", episodes, file, episodes.windows(1), compute)
+    return cached_codes("tokens", episodes, file.parent, fingerprint(file), episodes.windows(1), compute)
 
 
 # Latent actions ------------------------------------------------------------------------------------
+
+
+def _transitions(config: Config, episodes: dict[str, Episodes]):
+    """Where a transition may be, and a function of a split and rows to what `LatentActionModel` sees of them."""
+    motion = {split: motion_of(config, recording) for split, recording in episodes.items()}
+
+    def take(split: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+        around = episodes[split].transition_rows(rows, FRAMES - 2)
+        went_on = np.diff(around)[..., None] == 1  # an episode's first row stands for earlier ones
+        return {"frames": episodes[split].frames(around), "motion": motion[split][around[:, :-1]] * went_on}
+
+    return {split: recording.windows(2, before=1) for split, recording in episodes.items()}, take
+
+
+def _films(config: Config, episodes: dict[str, Episodes]):
+    """Where a film may begin, and a function of a split and rows to what `STLatentActionModel` sees of them."""
+    length = config.latent_action.length
+
+    def take(split: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return {"frames": episodes[split].frames(rows[:, None] + np.arange(length))}
+
+    return {split: recording.windows(length) for split, recording in episodes.items()}, take
 
 
 def train_latent_action(config: Config, live: bool = False):
@@ -100,25 +126,28 @@ def train_latent_action(config: Config, live: bool = False):
     """
     settings = config.latent_action
     episodes = recordings(config, "train", "validation")
-    transitions = {split: recording.windows(2, before=1) for split, recording in episodes.items()}
+    by_motion = settings.kind == "motion_rank"
+    windows, take = (_transitions if by_motion else _films)(config, episodes)
     use_fastest_policy()
 
-    def triples(split: str, rows: np.ndarray) -> np.ndarray:
-        return episodes[split].frames(episodes[split].transition_rows(rows))
-
     def build():
-        model = LatentActionModel(settings.codes, settings.code_dim, settings.width, seed=settings.seed)
+        if by_motion:
+            model = LatentActionModel(settings.codes, settings.width, seed=settings.seed)
+        else:
+            shape = (settings.codes, settings.code_dim, settings.width, settings.depth, settings.heads, settings.patch)
+            model = STLatentActionModel(*shape, seed=settings.seed)
         model.build()
         return model
 
     def sample(rng: np.random.Generator, size: int):
-        return triples("train", transitions["train"].draw(rng, size))
+        batch = take("train", windows["train"].draw(rng, size))
+        return mirrored(rng, **batch) if by_motion else batch
 
     checkpoint = train(
         "latent actions",
         build,
         lambda step: batches(sample, settings.batch_size, settings.seed, step),
-        triples("validation", transitions["validation"].spread(VALIDATION_SAMPLES)),
+        take("validation", windows["validation"].spread(VALIDATION_SAMPLES)),
         config.model_folder,
         IDM_MODEL,
         "idm_training.py",
@@ -148,18 +177,34 @@ def load_latent_action(config: Config):
     return load_checkpoint(config.model_folder, IDM_MODEL, "idm_training.py")
 
 
-def latent_actions_of(config: Config, episodes: Episodes) -> np.ndarray:
-    """Latent action int32 (R,) taken at every row of a recording; 0 at an episode's last row, which leads nowhere."""
-    model, file = load_latent_action(config)
-    infer = compiled(model.infer)
+def motion_of(config: Config, episodes: Episodes) -> np.ndarray:
+    """What `register` says of every row of a recording and the next: float32 (R, 3); zeros at an episode's last row."""
+    compare = compiled(register)
     rows = episodes.windows(2)
 
     def compute(rows):
-        triples = episodes.frames(episodes.transition_rows(rows))
-        return ops.convert_to_numpy(infer(ops.convert_to_tensor(triples))).astype(np.uint8)
+        frames = episodes.frames(rows[:, None] + np.arange(2))
+        return ops.convert_to_numpy(compare(*(ops.convert_to_tensor(frames[:, i]) for i in range(2))))
+
+    motion = np.zeros((len(episodes), 3), np.float32)
+    motion[rows[:]] = cached_codes("motion", episodes, config.model_folder, register.__name__, rows, compute)
+    return motion
+
+
+def latent_actions_of(config: Config, episodes: Episodes) -> np.ndarray:
+    """Latent action int32 (R,) taken at every row of a recording; 0 at an episode's last row, which leads nowhere."""
+    model, file = load_latent_action(config)
+    rows = episodes.windows(2)
+    if isinstance(model, LatentActionModel):
+        infer, (_, take) = compiled(model.code), _transitions(config, {"": episodes})
+    else:
+        infer, take = compiled(model.infer), lambda _, rows: episodes.frames(episodes.transition_rows(rows, FRAMES - 2))
+
+    def compute(rows):
+        return ops.convert_to_numpy(infer(keras.tree.map_structure(ops.convert_to_tensor, take("", rows)))).astype(np.uint8)
 
     codes = np.zeros(len(episodes), np.int32)
-    codes[rows[:]] = cached_codes("latent_actions", episodes, file, rows, compute)
+    codes[rows[:]] = cached_codes("latent_actions", episodes, file.parent, fingerprint(file), rows, compute)
     return codes
 
 

@@ -12,8 +12,10 @@ from genie_tf.dynamics.maskgit import MaskGitDynamics
 from genie_tf.dynamics.sampling import sampling_noise
 from genie_tf.episodes.codes import fingerprint
 from genie_tf.errors import UserError
+from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.keymap import TRUE_KEYMAP, load_keymap
 from genie_tf.latent_action.model import LatentActionModel
+from genie_tf.latent_action.st_transformer import STLatentActionModel
 from genie_tf.tokenizer.conv import ConvTokenizer
 from genie_tf.training.backend import compiled
 from genie_tf.training.loop import load_checkpoint
@@ -40,7 +42,7 @@ class World:
     def __init__(
         self,
         tokenizer: ConvTokenizer,
-        latent_action: LatentActionModel | None,
+        latent_action: LatentActionModel | STLatentActionModel | None,
         dynamics: MaskGitDynamics,
         keymap: dict[str, int],
         sampling_steps: int = 4,
@@ -88,9 +90,8 @@ class World:
         if self._infer is None:
             raise UserError("a guided world infers no actions: pass those of its prompt, or a prompt of one frame")
         batch, length = frames.shape[:2]
-        previous = np.maximum(np.arange(length - 1) - 1, 0)
-        triples = np.stack([frames[:, previous], frames[:, :-1], frames[:, 1:]], axis=2)
-        codes = self._infer(ops.convert_to_tensor(triples.reshape(-1, *triples.shape[2:])))
+        around = np.maximum(np.arange(length - 1)[:, None] + np.arange(2 - FRAMES, 2), 0)
+        codes = self._infer(ops.convert_to_tensor(frames[:, around].reshape(-1, FRAMES, *frames.shape[2:])))
         return ops.convert_to_numpy(codes).reshape(batch, length - 1)
 
     def reset(self, prompt: np.ndarray, actions: np.ndarray | None = None) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What the tests share: a tiny world, made once by the real scripts."""
 
+import fcntl
 import os
 import resource
 import shutil
@@ -29,7 +30,7 @@ METRICS = ("psnr", "ssim")
 ROWS = ("", "_keys", "_random", "_copy", "_tokenizer")
 FIGURES = {  # of every world whose actions are known; a long dream's game may be over before
     "tokenizer.psnr", "tokenizer.ssim", "tokenizer.frechet_blocks", "tokenizer.codes_used", "tokenizer.perplexity",
-    "latent_action.codes_used", "latent_action.perplexity",
+    *(f"latent_action.{metric}" for metric in ("codes_used", "perplexity", "psnr", "copy_psnr", "delta_psnr")),
     *(f"{who}.{metric}" for who in ("latent_action", "judge") for metric in ("nmi", "mi", "nmi_effect", "mi_effect",
       "probe_accuracy", "majority_accuracy", "key_accuracy", "majority_key_accuracy")),
     "latent_action.visible.nmi", "latent_action.visible.probe_accuracy", "judge.visible.key_accuracy", "judge.key_f1",
@@ -78,11 +79,24 @@ def place(tmp_path) -> Place:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory) -> Place:
-    """A recorded and trained tiny world. Read it, and leave it as it is."""
-    place = Place(tmp_path_factory.mktemp("tiny"))
-    for script in ("extract.py", "tokenizer_training.py", "idm_training.py", "dream_train_tf.py", "dream_evaluate_tf.py"):
-        place.make(script)
+def tiny(tmp_path_factory, worker_id) -> Place:
+    """A recorded and trained tiny world. Read it, and leave it as it is. Made once, and copied for each worker."""
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    made = shared / "made"
+    with open(shared / "made.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            place = Place(tmp_path_factory.mktemp("making"))
+            for script in ("extract.py", "tokenizer_training.py", "idm_training.py", "dream_train_tf.py", "dream_evaluate_tf.py"):
+                place.make(script)
+            place.folder.rename(made)
+    return copied(made, tmp_path_factory.mktemp("tiny") / "world")
+
+
+def copied(folder: Path, target: Path) -> Place:
+    shutil.copytree(folder, target)  # times of files too: fingerprints are made of them
+    place = object.__new__(Place)
+    place.folder = target
     return place
 
 
@@ -125,7 +139,4 @@ def run_on_full_disk(place, script, *options, room=100_000):
 @pytest.fixture
 def copy(tiny, tmp_path):
     """A world of one's own to break."""
-    shutil.copytree(tiny.folder, tmp_path / "copy")
-    place = object.__new__(Place)
-    place.folder = tmp_path / "copy"
-    return place
+    return copied(tiny.folder, tmp_path / "copy")

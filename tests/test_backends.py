@@ -11,20 +11,25 @@ import pytest
 
 from genie_tf.dynamics.maskgit import MaskGitDynamics
 from genie_tf.latent_action.model import LatentActionModel
+from genie_tf.latent_action.st_transformer import STLatentActionModel
 from genie_tf.tokenizer.conv import ConvTokenizer
 
 ROOT = Path(__file__).parent.parent
 MODELS = {
     "tokenizer": (ConvTokenizer, dict(codes=16, code_dim=8, width=16)),
-    "latent_action": (LatentActionModel, dict(codes=4, code_dim=8, width=16)),
+    "latent_action": (LatentActionModel, dict(codes=4, width=16)),
+    "st_latent_action": (STLatentActionModel, dict(codes=4, code_dim=8, width=16, depth=1, heads=2)),
     "dynamics": (MaskGitDynamics, dict(codes=16, tokens=9, actions=3, width=32, depth=2, heads=2, window=2)),
 }
+
+
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiles sooner, runs slower
 
 
 def on_jax(*command):
     return subprocess.run(
         [sys.executable, *command], cwd=ROOT, capture_output=True, text=True,
-        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK},
     )  # fmt: skip
 
 
@@ -32,7 +37,16 @@ def test_model_tests_pass_on_jax():
     if keras.backend.backend() == "jax":
         pytest.skip("this is that run")
     done = on_jax(
-        "-m", "pytest", "tests/test_models.py", "tests/test_benchmarks.py", "-k", "not a_row", "-p", "no:cacheprovider", "-n", "0"
+        "-m",
+        "pytest",
+        "tests/test_models.py",
+        "tests/test_benchmarks.py",
+        "-k",
+        "not a_row and not whatever",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        "0",
     )
     assert done.returncode == 0, done.stdout[-3000:]
 
@@ -45,13 +59,18 @@ def arrays(name):
             "masked": rng.integers(0, 17, (2, 4, 9)),
             "actions": rng.integers(0, 3, (2, 4)),
         }
-    return {"frames": rng.integers(0, 256, (2, 3, 64, 64, 3) if name == "latent_action" else (4, 64, 64, 3)).astype(np.uint8)}
+    if name == "st_latent_action":
+        return {"frames": rng.integers(0, 256, (2, 3, 64, 64, 3)).astype(np.uint8)}
+    if name == "latent_action":
+        motion = rng.uniform(-1, 1, (2, 4, 3)) * [10, 20, 0.01]
+        return {"frames": rng.integers(0, 256, (2, 5, 64, 64, 3)).astype(np.uint8), "motion": motion.astype(np.float32)}
+    return rng.integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
 
 
 def loss_of(model, x):
     """A loss without random draws: those differ between backends by design."""
-    if "frames" in x:
-        return model(x["frames"], training=False)["loss"]
+    if "clean" not in x:
+        return model(x, training=False)["loss"]
     logits = model.forward(x["clean"], x["masked"], x["actions"])
     return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(x["clean"][:, 1:], logits, from_logits=True))
 

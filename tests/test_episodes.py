@@ -234,7 +234,7 @@ def test_windows_stay_in_their_episode_and_frames_are_those_of_the_rows(tmp_path
     )
     drawn = starts.draw(np.random.default_rng(0), 4000)
     assert (np.unique(drawn) == starts[:]).all() and np.bincount(drawn)[starts[:]].min() > 900
-    assert episodes.transition_rows(np.array([3, 4])).tolist() == [[3, 3, 4], [3, 4, 5]]
+    assert episodes.transition_rows(np.array([3, 4]), 1).tolist() == [[3, 3, 4], [3, 4, 5]]
     frames = episodes.frames(np.array([[0, 4], [3, 8]]))
     assert frames.shape == (2, 2, 64, 64, 3)
     everything = np.concatenate([episode.rows()["frame"] for episode in episodes.episodes])

@@ -1,5 +1,7 @@
 """The three models: what must hold for any weights, and that each learns. Runs on either Keras backend."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -7,10 +9,13 @@ from keras import ops
 
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
 from genie_tf.dynamics.sampling import sample_tokens, sampling_noise, unmasking_schedule
-from genie_tf.latent_action.model import LatentActionModel
+from genie_tf.latent_action.model import LatentActionModel, fused_rank, mirrored, rank_in
+from genie_tf.latent_action.registration import register
+from genie_tf.latent_action.st_transformer import STLatentActionModel
 from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.vector_quantizer import VectorQuantizer
 from genie_tf.tokenizer.conv import ConvTokenizer
+from genie_tf.training.backend import compiled
 
 RNG = np.random.default_rng(0)
 B, T, N, K, A = 2, 6, 16, 32, 5
@@ -25,6 +30,20 @@ def built(model, seed=3):
     return model
 
 
+def with_codes_laid_out(model, inputs):
+    """Among what is seen; the other weights stay."""
+    model.compile(keras.optimizers.SGD(0.0))
+    for _ in range(3):
+        model.train_on_batch(inputs)
+    return model
+
+
+@functools.cache
+def call(function):
+    """A model's method, compiled: on JAX, what runs line by line is compiled line by line."""
+    return compiled(function)
+
+
 @pytest.fixture(scope="module")
 def dynamics():
     return built(MaskGitDynamics(codes=K, tokens=N, actions=A, width=32, depth=2, heads=2, window=3))
@@ -37,14 +56,23 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def latent_action():
-    model = built(LatentActionModel(codes=A, code_dim=8, width=16))
-    for _ in range(3):
-        model(video(32, 3), training=True)  # lays the codes out among what is seen
-    return model
+    model = built(LatentActionModel(codes=A, width=16))
+    return with_codes_laid_out(model, transitions(32))
+
+
+@pytest.fixture(scope="module")
+def st_latent_action():
+    model = built(STLatentActionModel(codes=A, code_dim=8, width=32, depth=2, heads=2))
+    return with_codes_laid_out(model, {"frames": video(8, 4)})
 
 
 def video(*shape):
     return RNG.integers(0, 256, (*shape, 64, 64, 3)).astype(np.uint8)
+
+
+def transitions(batch):
+    motion = RNG.uniform(-1, 1, (batch, 4, 3)) * [10, 20, 0.01]
+    return {"frames": video(batch, 5), "motion": motion.astype("float32")}
 
 
 def sequence(batch=B):
@@ -115,9 +143,9 @@ def test_tokenizer_encodes_and_decodes_what_its_call_reconstructs(tokenizer):
 
 
 def test_decoder_sees_the_next_frame_through_the_code_alone(latent_action):
-    past = np.repeat(video(1, 3), 12, axis=0)
-    past[:, 2] = video(12)
-    out = {name: ops.convert_to_numpy(value) for name, value in latent_action(past).items()}
+    many = transitions(12)
+    many["frames"][:, :4], many["motion"][:, :3] = many["frames"][:1, :4], many["motion"][:1, :3]
+    out = {name: ops.convert_to_numpy(value) for name, value in call(latent_action)(many).items()}
     assert len(np.unique(out["codes"])) > 1
     for code in np.unique(out["codes"]):
         same = out["prediction"][out["codes"] == code]
@@ -128,8 +156,106 @@ def test_decoder_sees_the_next_frame_through_the_code_alone(latent_action):
 
 
 def test_inferred_codes_are_those_of_the_training(latent_action):
-    frames = video(8, 3)
-    np.testing.assert_array_equal(latent_action(frames)["codes"], latent_action.infer(frames))
+    frames = video(8, 5)
+    motion = ops.stack([call(register)(frames[:, t], frames[:, t + 1]) for t in range(4)], axis=1)
+    codes = call(latent_action)({"frames": frames, "motion": motion})["codes"]
+    np.testing.assert_array_equal(codes, call(latent_action.infer)(frames))
+
+
+def test_st_decoder_sees_a_later_frame_through_its_code_alone(st_latent_action):
+    films = np.repeat(video(1, 4), 12, axis=0)
+    films[:, -1] = video(12)
+    out = {name: ops.convert_to_numpy(value) for name, value in call(st_latent_action)({"frames": films}).items()}
+    assert len(np.unique(out["codes"][:, -1])) > 1
+    for t in range(2):  # neither code nor frame knows what comes later
+        np.testing.assert_array_equal(out["codes"][:, t], out["codes"][0, t])
+        np.testing.assert_allclose(out["prediction"][:, t], out["prediction"][:1, t].repeat(12, 0), atol=1e-5)
+    first = {}
+    for code, prediction in zip(out["codes"][:, -1], out["prediction"][:, -1]):
+        np.testing.assert_allclose(prediction, first.setdefault(code, prediction), atol=1e-5)
+    one, other = list(first.values())[:2]
+    assert np.abs(one - other).max() > 1e-3, "the code must matter"
+
+
+@pytest.mark.parametrize("name", ["latent_action", "st_latent_action"])
+def test_next_frame_is_told_without_looking_at_it(name, request):
+    model, films = request.getfixturevalue(name), video(4, 5)
+    codes = np.arange(4, dtype="int32") % A
+    predict_next = call(model.predict_next)
+    told = ops.convert_to_numpy(predict_next(films, codes))
+    assert told.shape == (4, 64, 64, 3) and told.dtype == np.uint8
+    films[:, -1] = 0
+    np.testing.assert_array_equal(told, predict_next(films, codes))
+    assert (told != ops.convert_to_numpy(predict_next(films, (codes + 1) % A))).any()
+    np.testing.assert_array_equal(call(model.infer)(films).shape, (4,))
+
+
+def test_registration_finds_shifts_and_parts_of_a_pixel():
+    rng = np.random.default_rng(4)
+    scene = keras.ops.convert_to_numpy(keras.ops.image.resize(rng.uniform(0, 255, (1, 40, 40, 3)), (320, 320), "bicubic"))[0]
+    scene = np.clip(scene, 0, 255)  # each pixel a quarter of a frame's
+
+    def frame(rows, columns):
+        y, x = 32 - round(4 * rows), 32 - round(4 * columns)
+        return scene[y : y + 256, x : x + 256].reshape(64, 4, 64, 4, 3).mean((1, 3)).astype(np.uint8)
+
+    for rows, columns in ((0, 0), (3, 0), (0, -5), (-4, 2), (1.25, -0.5), (-0.75, 3.25)):
+        out = ops.convert_to_numpy(call(register)(frame(0, 0)[None], frame(rows, columns)[None]))[0]
+        np.testing.assert_allclose(out[:2], (columns, rows), atol=0.2)
+        assert 0 <= out[2] < 5e-3
+    apart = ops.convert_to_numpy(call(register)(frame(0, 0)[None], video(1)))[0]
+    assert apart[2] > 0.02
+    np.testing.assert_array_equal(call(register)(*2 * [np.full((1, 64, 64, 3), 90, np.uint8)]), 0)
+
+
+def test_registration_of_mirrored_frames_is_mirrored():
+    frames = np.repeat(np.repeat(RNG.integers(0, 256, (40, 5, 8, 8, 3)).astype(np.uint8), 8, axis=2), 8, axis=3)
+    motion = np.stack([call(register)(frames[:, t], frames[:, t + 1]) for t in range(4)], axis=1)
+    out = mirrored(np.random.default_rng(0), frames, motion)
+    again = np.stack([call(register)(out["frames"][:, t], out["frames"][:, t + 1]) for t in range(4)], axis=1)
+    flipped = (out["frames"] != frames).any((1, 2, 3, 4))
+    assert 8 < flipped.sum() < 32
+    np.testing.assert_array_equal(out["frames"][flipped], frames[flipped][:, :, :, ::-1])
+    np.testing.assert_allclose(out["motion"], again, atol=1e-3)
+
+
+def test_rank_is_the_share_below_and_half_ones_own():
+    chances = np.array([[0.1, 0.2, 0.3, 0.4]] * 4, "float32")
+    rank, surprise = rank_in(ops.log(chances), ops.arange(4))
+    np.testing.assert_allclose(rank, [0.05, 0.2, 0.45, 0.8], atol=1e-5)
+    np.testing.assert_allclose(surprise, -np.log(chances[0]), atol=1e-4)
+
+
+def test_second_witness_moves_the_rank_by_its_odds():
+    rank, nothing = np.float32([0.3, 0.7]), np.zeros((2, 10), "float32")
+    np.testing.assert_allclose(fused_rank(rank, nothing), [0.33, 0.67], atol=0.01)  # the borders cut the doubt off
+    sure = np.where(np.arange(10) == 8, 20.0, 0.0).astype("float32")[None].repeat(2, 0)
+    np.testing.assert_allclose(fused_rank(rank, sure), 0.85, atol=0.01)
+
+
+def test_codes_are_the_actions_whatever_the_past_makes_of_them():
+    """Three actions whose effect depends on the past: twice as far in one state, and about another place in each."""
+    rng = np.random.default_rng(1)
+    keras.utils.set_random_seed(1)
+    model = LatentActionModel(codes=3, width=16)
+    model.build()
+    model.compile(keras.optimizers.Adam(3e-3))
+
+    def play(batch):
+        action, state = rng.integers(0, 3, batch), rng.integers(-1, 2, batch)
+        motion = np.zeros((batch, 4, 3), "float32")
+        motion[:, 2, 0] = 4 * state
+        motion[:, 3, 0] = 3 * state + (action - 1) * np.where(state == 0, 1, 2)
+        return {"frames": np.full((batch, 5, 64, 64, 3), 90, np.uint8), "motion": motion}, action
+
+    for _ in range(250):
+        model.train_on_batch(play(64)[0])
+    inputs, action = play(512)
+    codes = ops.convert_to_numpy(model(inputs)["codes"])
+    table = np.zeros((3, 3))
+    np.add.at(table, (action, codes), 1)
+    assert (table.max(axis=1) / table.sum(axis=1)).min() > 0.9, table
+    assert len(set(table.argmax(axis=1))) == 3, table
 
 
 # Dynamics ------------------------------------------------------------------------------------------
@@ -137,7 +263,7 @@ def test_inferred_codes_are_those_of_the_training(latent_action):
 
 def forward(model, tokens, actions, masked=None):
     masked = np.full_like(tokens, K) if masked is None else masked
-    return ops.convert_to_numpy(model.forward(ops.convert_to_tensor(tokens), ops.convert_to_tensor(masked), actions))
+    return ops.convert_to_numpy(call(model.forward)(*map(ops.convert_to_tensor, (tokens, masked, actions))))
 
 
 @pytest.mark.parametrize("t", [1, 3, 4])
@@ -218,11 +344,12 @@ def test_cached_sampling_gives_the_tokens_of_uncached_sampling(dynamics):
     padded = np.pad(actions, ((0, 0), (0, 1)))
     frames = list(np.moveaxis(tokens[:, :2], 1, 0))
     led_by = np.full(B, dynamics.no_action, np.int32)
-    past = dynamics.extend(dynamics.empty_past(B), ops.convert_to_tensor(frames[0]), ops.convert_to_tensor(led_by))
-    past = dynamics.extend(past, ops.convert_to_tensor(frames[1]), ops.convert_to_tensor(actions[:, 0]))
+    sample = compiled(lambda past, actions, noise: dynamics.sample(past, actions, noise, 0.7)["tokens"])
+    past = call(dynamics.extend)(dynamics.empty_past(B), ops.convert_to_tensor(frames[0]), ops.convert_to_tensor(led_by))
+    past = call(dynamics.extend)(past, ops.convert_to_tensor(frames[1]), ops.convert_to_tensor(actions[:, 0]))
     for t in range(1, T):
         noise = sampling_noise(B, N, K, 3, seed=10 + t)
-        cached = ops.convert_to_numpy(dynamics.sample(past, ops.convert_to_tensor(actions[:, t]), noise, 0.7)["tokens"])
+        cached = ops.convert_to_numpy(sample(past, ops.convert_to_tensor(actions[:, t]), noise))
 
         def predict(masked, t=t):
             clean = np.stack([*frames, frames[0]], axis=1)
@@ -231,7 +358,7 @@ def test_cached_sampling_gives_the_tokens_of_uncached_sampling(dynamics):
 
         uncached = ops.convert_to_numpy(sample_tokens(predict, noise, dynamics.mask_id, 0.7)["tokens"])
         np.testing.assert_array_equal(cached, uncached)
-        past = dynamics.extend(past, ops.convert_to_tensor(cached), ops.convert_to_tensor(actions[:, t]))
+        past = call(dynamics.extend)(past, ops.convert_to_tensor(cached), ops.convert_to_tensor(actions[:, t]))
         frames.append(cached)
     assert int(past["age"]) == T + 1 > dynamics.window
 
@@ -243,10 +370,12 @@ def inputs_of(model):
     if isinstance(model, MaskGitDynamics):
         tokens, actions = sequence(8)
         return {"tokens": tokens, "actions": actions, **training_masks(RNG, tokens, K, 0.1)}
-    return video(8, 3) if isinstance(model, LatentActionModel) else video(8)
+    if isinstance(model, STLatentActionModel):
+        return {"frames": video(8, 3)}
+    return transitions(8) if isinstance(model, LatentActionModel) else video(8)
 
 
-@pytest.mark.parametrize("name", ["tokenizer", "latent_action", "dynamics"])
+@pytest.mark.parametrize("name", ["tokenizer", "latent_action", "st_latent_action", "dynamics"])
 def test_saved_model_loads_equal_and_trains(name, request, tmp_path):
     model = request.getfixturevalue(name)
     x = inputs_of(model)

@@ -12,7 +12,7 @@ from conftest import FIGURES, ROOT, refused, run_on_full_disk, start, wait_for
 
 SCRIPTS = [
     "extract.py", "agent_training.py", "tokenizer_training.py", "idm_training.py", "dream_train_tf.py", "dream_evaluate_tf.py",
-    "dream_play_tf.py",
+    "dream_play_tf.py", "clone_agent.py",
 ]  # fmt: skip
 
 
@@ -45,13 +45,19 @@ def test_done_work_is_not_done_again(tiny):
     assert before == {file: file.stat().st_mtime_ns for file in (tiny.folder / "model").rglob("model.keras")}
 
 
+def test_the_paper_s_latent_action_model_trains_and_is_measured(copy):
+    options = ["--latent_action.kind", "st_transformer", "--latent_action.depth", "1", "--latent_action.heads", "2"]
+    assert "keymap, from key to latent action" in copy.make("idm_training.py", *options)
+    assert "latent_action.delta_psnr" in copy.make("dream_evaluate_tf.py", "--only_latent_action")
+
+
 def test_checkpoints_stay_every_ten_epochs_and_the_last(copy):
     copy.make("dream_train_tf.py", "--dynamics.epochs", "12", "--dynamics.steps_per_epoch", "1")
     assert checkpoints(copy) == {10, 12}
 
 
 def test_changed_settings_or_inputs_train_anew_and_stale_tokens_are_not_used(copy):
-    tokens = copy.folder / "model" / "tiny" / "VQVAE_Model_2" / "tokens_train.npy"
+    tokens = copy.folder / "model" / "tiny" / "VQVAE_Model_2" / "tokens_tiny_train.npy"
     before = np.load(tokens)
     assert "training anew" in copy.make("tokenizer_training.py", "--tokenizer.seed", "5")
     assert (tokens.parent.with_name("VQVAE_Model_2.old") / "model.keras").exists()

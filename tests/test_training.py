@@ -27,13 +27,14 @@ def tokens(rng, size):
     return {"tokens": truth, "actions": rng.integers(0, 2, (size, 3)), **training_masks(rng, truth, 16, 0.2)}
 
 
-def frames(rng, size):
-    return rng.integers(0, 256, (size, 3, 64, 64, 3)).astype(np.uint8)
+def transitions(rng, size):
+    motion = rng.uniform(-1, 1, (size, 4, 3)) * [10, 20, 0.01]
+    return {"frames": rng.integers(0, 256, (size, 5, 64, 64, 3)).astype(np.uint8), "motion": motion.astype(np.float32)}
 
 
 MODELS = {
     "dynamics": (lambda: MaskGitDynamics(codes=16, tokens=4, actions=2, width=16, depth=1, heads=2), tokens),
-    "latent_action": (lambda: LatentActionModel(codes=4, code_dim=4, width=8, seed=3), frames),
+    "latent_action": (lambda: LatentActionModel(codes=4, width=8, seed=3), transitions),
 }
 
 

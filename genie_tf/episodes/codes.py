@@ -1,4 +1,4 @@
-"""What a model says of every frame of a recording, computed once and kept beside the model."""
+"""What is computed once of every frame of a recording, and kept."""
 
 import hashlib
 import json
@@ -17,27 +17,31 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def cached_codes(name: str, episodes: Episodes, model_file: Path, rows: Windows, compute, batch_size: int = 256) -> np.ndarray:
-    """`compute(rows)` for all `rows`, in batches, read from beside the model if it is still true.
+def cached_codes(
+    name: str, episodes: Episodes, folder: Path, made_by: str, rows: Windows, compute, batch_size: int = 256
+) -> np.ndarray:
+    """`compute(rows)` for all `rows`, in batches, read from a file if that is still true.
 
-    The cache carries fingerprints of the model's file and of the recording; where either has changed it is computed anew.
+    The file carries the fingerprint of the recording, and `made_by`; where either has changed it is computed anew.
 
     Args:
-        name: What is computed, "tokens" or "latent_actions"; shown, and part of the file's name.
+        name: What is computed, "tokens", "motion" or "latent_actions"; shown, and part of the file's name.
         episodes: The recording.
-        model_file: The weights that `compute` uses.
+        folder: Where the file lies.
+        made_by: Fingerprint of the weights that `compute` uses, or its name if it has none.
         rows: R rows of the recording.
         compute: Function of rows (B,) to an array (B, ...); always called with `batch_size` rows.
 
     Returns:
         Array (R, ...), mapped from the file: it takes no memory.
     """
-    file = model_file.parent / f"{name}_{episodes.folder.name}.npy"
+    file = folder / f"{name}_{episodes.folder.parent.name}_{episodes.folder.name}.npy"
     facts = file.with_suffix(".json")
-    truth = {"model": fingerprint(model_file), "recording": episodes.fingerprint, "rows": len(rows)}
+    truth = {"model": made_by, "recording": episodes.fingerprint, "rows": len(rows)}
     if file.exists() and facts.exists() and json.loads(facts.read_text()) == truth:
         return np.load(file, mmap_mode="r", allow_pickle=False)
     facts.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
 
     def write(unfinished):
         for begin in tqdm(range(0, len(rows), batch_size), desc=f"{name} of {episodes.folder}", unit=" batches"):

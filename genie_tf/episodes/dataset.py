@@ -130,7 +130,7 @@ class Episodes:
         """Frames uint8 (..., 64, 64, 3) of `rows` (...)."""
         return np.ascontiguousarray(self.read(rows)["frame"])
 
-    def transition_rows(self, rows: np.ndarray, before: int = 1) -> np.ndarray:
+    def transition_rows(self, rows: np.ndarray, before: int) -> np.ndarray:
         """Rows (..., before + 2) of t - before … t + 1 around `rows` (...); an episode's first row stands for earlier ones."""
         _, step = self.locate(rows)
         offsets = np.arange(-before, 2)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from genie_tf.config import JUDGE, Config, world_model
+from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.format import write_json, write_whole
 from genie_tf.evaluation import features
 from genie_tf.evaluation.frames import dream_figures, far_off_figures, lasting_figures, reconstruct, tokenizer_figures
@@ -16,7 +17,7 @@ from genie_tf.evaluation.latent_actions import latent_action_figures
 from genie_tf.evaluation.metrics import bootstrap_figure
 from genie_tf.evaluation.obedience import asked_figures, counterfactual_figures, judge_figures, play_every_key
 from genie_tf.evaluation.report import Findings, grid, write_report
-from genie_tf.evaluation.rollouts import HORIZON, LASTING, PROMPT, Moments, dream_all, load_moments
+from genie_tf.evaluation.rollouts import HORIZON, LASTING, PROMPT, Moments, dream_all, evaluation_windows, load_moments
 from genie_tf.latent_action.keymap import KEYS
 from genie_tf.stages import train_judge
 from genie_tf.training.backend import compiled
@@ -80,6 +81,29 @@ def save_pictures(folder: Path, prefix: str, findings: Findings) -> None:
         write_whole(folder / f"{prefix}{name}.png", lambda file, picture=picture: picture.save(file, format="png"))
 
 
+def evaluate_latent_actions(config: Config) -> dict:
+    """Measure the latent actions alone, and beside them the supervised model: it takes no tokenizer and no dynamics.
+
+    Returns:
+        As `evaluate`; nothing is written.
+
+    Raises:
+        UserError: the latent action model or the recording is missing.
+    """
+    test = Episodes(config.record_folder("test"))
+    game = recorded_with(test) if test.known.all() else None
+    figures, transitions = {}, None
+    if game is not None:
+        rows = evaluation_windows(test, PROMPT + HORIZON, config.play.evaluation_windows, config.play.seed)
+        train_judge(config)
+        infer = compiled(load_checkpoint(config.model_folder, JUDGE, "dream_evaluate_tf.py")[0].infer)
+        transitions = play_every_key(test, rows, game)
+        figures = judge_figures(infer, test, transitions)
+    figures |= latent_action_figures(config, transitions)
+    show(figures)
+    return figures
+
+
 def evaluate(
     config: Config, teacher_forced: bool = False, inception_weights: str | None = None, video_features: str | None = None
 ) -> dict:
@@ -134,10 +158,12 @@ def evaluate(
     transitions, played = None, None
     if game is not None:
         infer = compiled(load_checkpoint(folder, JUDGE, "dream_evaluate_tf.py")[0].infer)
-        transitions = play_every_key(moments, game)
+        transitions = play_every_key(moments.episodes, moments.rows, game)
         matched, played = counterfactual_figures(infer, moments, dreams["held"], world, game)
         figures |= (
-            judge_figures(infer, moments, transitions) | asked_figures(infer, moments, dreams["asked"], asked, game) | matched
+            judge_figures(infer, moments.episodes, transitions)
+            | asked_figures(infer, moments, dreams["asked"], asked, game)
+            | matched
         )
     if not guided:
         figures |= latent_action_figures(config, transitions)

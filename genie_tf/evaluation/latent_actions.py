@@ -1,6 +1,8 @@
 """What the latent actions hold. Labels are read here, to measure, and nowhere in the training."""
 
 import numpy as np
+from keras import ops
+from tqdm import tqdm
 
 from genie_tf.config import Config
 from genie_tf.episodes.dataset import Episodes
@@ -11,12 +13,16 @@ from genie_tf.evaluation.metrics import (
     normalized_mutual_information,
     perplexity,
     probe,
+    psnr,
     share_figure,
 )
+from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.keymap import DIRECTIONS, KEY_DIRECTIONS, KEY_OF_ACTION, KEYS
-from genie_tf.stages import latent_actions_of
+from genie_tf.stages import latent_actions_of, load_latent_action
+from genie_tf.training.backend import compiled
 
 LEVEL_SETS = 5  # disjoint sets of held-out levels, in each of which a latent action should mean the same
+DECODED = 1024  # transitions
 IN_USE = 0.03  # share of the transitions from which a latent action counts as used
 DIRECTION_METRICS = (".probe_accuracy", ".majority_accuracy")
 
@@ -150,6 +156,40 @@ def visible_figures(name: str, codes, actions, groups, probed, visible: dict[str
     return figures
 
 
+def decoder_figures(config: Config, episodes: Episodes, rows: np.ndarray, codes: np.ndarray) -> dict:
+    """What the model's own decoder makes of its codes.
+
+    Args:
+        episodes: The recording.
+        rows: int (n,), of which a few hundred are decoded.
+        codes: int (n,), their latent actions.
+
+    Returns:
+        Figures: `latent_action.psnr` of frame t + 1 told from the past and the code, in dB; `latent_action.copy_psnr`, had frame t
+        been shown again; `latent_action.delta_psnr`, what is lost in dB if the code is another transition's.
+    """
+    model, _ = load_latent_action(config)
+    predict = compiled(model.predict_next)
+    some = np.linspace(0, len(rows) - 1, min(DECODED, len(rows))).astype(int)
+    other = np.random.default_rng(0).permutation(codes[some])
+    parts: dict[str, list[np.ndarray]] = {"told": [], "shuffled": [], "copied": []}
+    for begin in tqdm(range(0, len(some), 64), desc="decoding latent actions", unit=" batches"):
+        batch = slice(begin, begin + 64)
+        films = episodes.frames(episodes.transition_rows(rows[some[batch]], FRAMES - 2))
+        frames = ops.convert_to_tensor(films)
+        for name, led in (("told", codes[some]), ("shuffled", other)):
+            predicted = predict(frames, ops.convert_to_tensor(led[batch].astype(np.int32)))
+            parts[name].append(psnr(ops.convert_to_numpy(predicted), films[:, -1]))
+        parts["copied"].append(psnr(films[:, -2], films[:, -1]))
+    told, shuffled, copied = (np.concatenate(values) for values in parts.values())
+    groups = episodes.locate(rows[some])[0]
+    return {
+        "latent_action.psnr": pooled(np.mean, [told], groups),
+        "latent_action.copy_psnr": pooled(np.mean, [copied], groups),
+        "latent_action.delta_psnr": pooled(np.mean, [told - shuffled], groups),
+    }
+
+
 def latent_action_figures(config: Config, transitions: dict | None = None) -> dict:
     """How much of the true action the code holds, on every held-out transition, and on those of which more is known.
 
@@ -160,7 +200,7 @@ def latent_action_figures(config: Config, transitions: dict | None = None) -> di
     count = config.latent_action.codes
     codes = latent_actions_of(config, test)
     rows = test.windows(2, before=1)[:]
-    figures = use_figures(codes[rows], test.locate(rows)[0], count)
+    figures = use_figures(codes[rows], test.locate(rows)[0], count) | decoder_figures(config, test, rows, codes[rows])
     if not (train.known.any() and test.known.any()):
         return figures
     known = train.windows(2, before=1, labelled=True)[:]

@@ -4,12 +4,13 @@ import numpy as np
 from keras import ops
 
 from genie_tf.config import RecordConfig
+from genie_tf.episodes.dataset import Episodes
 from genie_tf.evaluation.frames import SPAN, reconstruct
 from genie_tf.evaluation.game import look_different, play_on
 from genie_tf.evaluation.latent_actions import information_figures, pooled, probes, visible_effect, visible_figures
 from genie_tf.evaluation.metrics import macro_f1, mean_figure, psnr, share_figure, ssim
 from genie_tf.evaluation.rollouts import HORIZON, LASTING, PROMPT, Moments
-from genie_tf.latent_action.inverse_dynamics import FRAMES
+from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.keymap import KEY_ACTIONS, KEY_DIRECTIONS, KEY_OF_ACTION, KEYS
 from genie_tf.world import World
 
@@ -99,14 +100,14 @@ def matching_figures(dream: np.ndarray, game: np.ndarray, alive: np.ndarray, ste
     return figures
 
 
-def play_every_key(moments: Moments, game: RecordConfig) -> dict:
-    """Some transitions of each episode of the moments, played under every key.
+def play_every_key(test: Episodes, rows: np.ndarray, game: RecordConfig) -> dict:
+    """Some transitions of each of the episodes in which `rows` lie, played under every key.
 
     Returns:
         A dict: `rows` int (n,), and `visible`, as `visible_effect` says.
     """
-    test, chosen = moments.episodes, []
-    for episode in np.unique(test.locate(moments.rows)[0]):
+    chosen = []
+    for episode in np.unique(test.locate(rows)[0]):
         steps = np.linspace(1, test.lengths[episode] - 2, min(MOMENTS_AN_EPISODE, test.lengths[episode] - 2)).astype(int)
         chosen.append(test.starts[episode] + steps)
     rows = np.concatenate(chosen)
@@ -116,9 +117,9 @@ def play_every_key(moments: Moments, game: RecordConfig) -> dict:
     return {"rows": rows, "visible": visible_effect(played["frames"][:, :, 0], played["alive"][:, :, 0], following, true)}
 
 
-def judge_figures(infer, moments: Moments, transitions: dict) -> dict:
+def judge_figures(infer, test: Episodes, transitions: dict) -> dict:
     """How far the judge itself can be trusted, on the recorded transitions of `play_every_key`."""
-    test, rows = moments.episodes, transitions["rows"]
+    rows = transitions["rows"]
     keys = judged_keys(infer, test.frames(test.transition_rows(rows, FRAMES - 2)))
     true, groups = test.action[rows].astype(int), test.locate(rows)[0]
     known = probes(keys, true, len(KEYS)) | {"direction": KEY_DIRECTIONS, "key": np.arange(len(KEYS))}

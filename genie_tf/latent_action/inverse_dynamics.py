@@ -6,11 +6,11 @@ It is the upper bound that the unsupervised model is held against, and the judge
 import keras
 from keras import layers, ops
 
+from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.keymap import KEYS
 from genie_tf.layers.pixels import from_pixels, patchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 
-FRAMES = 5  # t - 3 … t + 1
 PATCH = 2
 
 

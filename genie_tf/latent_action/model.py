@@ -1,47 +1,80 @@
-"""The unsupervised action model: what moved, beyond what was to be expected, in one of a few codes.
+"""The unsupervised action model: how the picture moved, ranked among the ways it could have moved.
 
-Three ideas keep the codes about the action, and not about the scene or the phase of a jump:
+An action is drawn whatever the past was, so the *rank* of its effect among the effects that the past allows means the same in every
+state: the least of them is left, the greatest is right, standing and running, on the ground and in the air. Four steps:
 
-- *Innovation.* A second network predicts the encoder's vector from the past alone. Only the difference is quantized: what the past
-  foretells, such as the phase of a jump, needs no code; and what changed little stays near one quiet code.
-- *Motion first.* The decoder explains frame t + 1 by shifting frame t, and paints what no shift explains afterwards.
-- *Half resolution.* An action moves many pixels; a quarter of them shows it, in a quarter of the time.
+1. *Registration.* By how many columns and rows the picture moved between two frames.
+2. *Rank.* A network learns how the picture moves after a given past. The rank of a movement is the share of what was to be expected
+   that lies below it: 0 … 1, for the rows, and for the columns given the rows.
+3. *A second witness.* The movement of one picture says little where much is possible: another network learns to tell the rank from
+   frames t and t + 1, in which there is more to see than movement. Its odds and those of the first are multiplied.
+4. *Codes.* A small codebook divides the plane of the two ranks.
 """
 
 import keras
+import numpy as np
 from keras import layers, ops
 
-from genie_tf.layers.norm import rms_normalize
-from genie_tf.layers.pixels import from_pixels, patchify, unpatchify
+from genie_tf.latent_action import FRAMES
+from genie_tf.latent_action.decoder import MotionDecoder
+from genie_tf.latent_action.registration import REACH, register
+from genie_tf.layers.pixels import from_pixels, patchify, to_pixels
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.vector_quantizer import VectorQuantizer
 
-SIDE = 32  # pixels to a side, after averaging 2 x 2
 PATCH = 2
-REACH = {"rows": 13, "columns": 6}  # how far a frame may shift at half resolution
+AXES = ("columns", "rows")
+USUAL = np.array([3.0, 15.0, 0.01], "float32")  # columns, rows and residual of a registration, by their usual size
+DECODED = 32  # transitions of a batch that train the decoder: it is most of the work, and needs fewer than the others
+TIERS = {"columns": 14, "rows": 6}  # parts of the rank between which the second witness tells
+DOUBT = 0.2  # standard deviation of the first witness's rank
+SPREAD = {"columns": 12.0**0.5, "rows": 0.6 * 12.0**0.5}  # ranks to unit deviation; the rows tell fewer actions apart
 
 
-def shift_matrix(weights_BS):
-    """Shifts along one axis as a matrix: (B, SIDE, SIDE) from the weights (B, 2 R + 1) of the shifts -R … R."""
-    reach = (weights_BS.shape[-1] - 1) // 2
-    place = ops.arange(SIDE, dtype="int32")
-    shift = place[:, None] - place[None, :] + reach
-    inside = ops.cast(ops.logical_and(shift >= 0, shift <= 2 * reach), weights_BS.dtype)
-    return ops.take(weights_BS, ops.clip(shift, 0, 2 * reach), axis=1) * inside
+def mirrored(rng: np.random.Generator, frames: np.ndarray, motion: np.ndarray) -> dict[str, np.ndarray]:
+    """Half of the transitions seen in a mirror: what goes left there goes right.
+
+    Args:
+        frames: uint8 (B, T, 64, 64, 3).
+        motion: float32 (B, T - 1, 3), from `register`.
+
+    Returns:
+        A dict of both.
+    """
+    flip = rng.random(len(frames)) < 0.5
+    sides = np.where(flip[:, None, None], np.array([-1, 1, 1], np.float32), np.float32(1))
+    return {"frames": np.where(flip[:, None, None, None, None], frames[:, :, :, ::-1], frames), "motion": motion * sides}
 
 
-def features(width: int, name: str):
-    """A small network from the patches of some frames to one vector."""
+def convolutions(widths: tuple[int, ...], strides: tuple[int, ...], size: int, dropout: float, name: str):
+    """A small network from patches to a vector of `size`."""
     return keras.Sequential(
         [
-            layers.Conv2D(width // 2, 3, padding="same", activation="relu"),
-            layers.Conv2D(width // 2, 3, 2, padding="same", activation="relu"),
-            layers.Conv2D(width // 2, 3, 2, padding="same", activation="relu"),
+            *(layers.Conv2D(width, 3, stride, padding="same", activation="relu") for width, stride in zip(widths, strides)),
             layers.Flatten(),
-            layers.Dense(2 * width, activation="relu"),
+            layers.Dropout(dropout),
+            layers.Dense(size, activation="relu"),
         ],
         name=name,
     )
+
+
+def rank_in(logits_BS, place_B):
+    """Where `place_B` lies in a distribution over S places in order: the share below it and half its own, float32 (B,) in 0 … 1;
+    and its surprise in nats (B,)."""
+    chances_BS = ops.softmax(logits_BS)
+    at = place_B[:, None]
+    own_B = ops.take_along_axis(chances_BS, at, axis=1)[:, 0]
+    rank_B = ops.take_along_axis(ops.cumsum(chances_BS, axis=1), at, axis=1)[:, 0] - own_B / 2.0
+    return ops.stop_gradient(rank_B), -ops.log(own_B + 1e-9)
+
+
+def fused_rank(rank_B, logits_BS):
+    """The mean rank (B,) under the odds of both witnesses: a rank with its doubt, and logits over S equal parts of 0 … 1."""
+    parts = logits_BS.shape[-1]
+    centre_S = (ops.arange(parts, dtype="float32") + 0.5) / parts
+    first_BS = -0.5 * ops.square((rank_B[:, None] - centre_S) / DOUBT)
+    return ops.sum(ops.softmax(first_BS + ops.log_softmax(logits_BS)) * centre_S, axis=1)
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -50,100 +83,110 @@ class LatentActionModel(SelfSupervisedModel):
 
     Args:
         codes: A, number of latent actions.
-        code_dim: D, size of a code.
         width: Channels of the networks.
-        commitment: Weight of the loss that pulls the encoder to its codes.
         seed: Seed of the codebook.
 
     Call arguments:
-        frames: uint8 (B, 3, 64, 64, 3), frames t - 1, t, t + 1.
-        training: Whether to update the codebook.
+        inputs: A dict: `frames` uint8 (B, 5, 64, 64, 3), frames t - 3 … t + 1; `motion` float32 (B, 4, 3), what `register` says of
+            each of them and the next.
+        training: Whether to update the codebook, and to decode the first 32 alone.
 
     Returns:
-        A dict: `prediction` of frame t + 1, float (B, 32, 32, 3) in about -0.5 … 0.5, from frames t - 1, t and the code alone;
-        `codes` int32 (B,); and the scalars `loss`, `psnr` in dB over the batch, `perplexity`.
+        A dict: `codes` int32 (B,); `prediction` of frame t + 1, float (B, 64, 64, 3) in about -0.5 … 0.5, from frames t - 1, t and
+        the code alone; and the scalars `loss`, `psnr` in dB over the batch, `surprise` of the movement and `naming` of its rank in
+        nats, and `perplexity` of the codes.
 
     Reference:
-        Genie, section 2.1, "Latent Action Model"; transformation of pixels: Finn et al. 2016, arXiv 1605.07157, section 3.
+        Genie, section 2.1, "Latent Action Model", for the task; the rank of an outcome given its circumstances: Rosenblatt 1952,
+        "Remarks on a multivariate transformation".
     """
 
-    reported = ("psnr", "perplexity")
+    reported = ("surprise", "naming", "psnr", "perplexity")
 
-    def __init__(self, codes=8, code_dim=32, width=128, commitment=0.025, seed=0, **kwargs):
-        super().__init__(**kwargs)
-        self.config = dict(codes=codes, code_dim=code_dim, width=width, commitment=commitment, seed=seed)
-        self.codes, self.commitment = codes, commitment
-        self.see_change = features(width, "see_change")
-        self.to_code = layers.Dense(code_dim, dtype="float32", name="to_code")
+    def __init__(self, codes=8, width=128, seed=0, **kwargs):
+        super().__init__(**kwargs, autocast=False)
+        self.config = dict(codes=codes, width=width, seed=seed)
+        self.codes = codes
+        self.places = {axis: 2 * REACH[axis] + 1 for axis in AXES}
+        quarter, size = width // 4, 3 * width // 2
+        self.see_place = convolutions((quarter, 3 * quarter // 2), (2, 2), size, 0.4, "see_place")
         self.expect = keras.Sequential(
-            [features(width, "see_past_to_expect"), layers.Dense(code_dim, dtype="float32")], name="expect"
+            [
+                layers.Dense(2 * width, activation="relu"),
+                layers.Dropout(0.2),
+                layers.Dense(size, activation="relu"),
+                layers.Dropout(0.2),
+            ],
+            name="expect",
         )
-        self.quantizer = VectorQuantizer(codes, code_dim, dead_below=0.1, seed=seed, name="quantizer")
-        self.see_past = features(width, "see_past")
-        self.code_gain = layers.Dense(2 * width, name="code_gain")
-        self.code_offset = layers.Dense(2 * width, name="code_offset")
-        self.mix = layers.Dense(2 * width, activation="relu", name="mix")
-        self.row_shift = layers.Dense(2 * REACH["rows"] + 1, dtype="float32", name="row_shift")
-        self.column_shift = layers.Dense(2 * REACH["columns"] + 1, dtype="float32", name="column_shift")
-        half = width // 2
-        self.paint_fine = layers.Conv2D(half, 3, padding="same", activation="relu", name="paint_fine")
-        self.paint_coarse = layers.Conv2D(half, 3, 2, padding="same", activation="relu", name="paint_coarse")
-        self.paint_code = layers.Dense(half, name="paint_code")
-        self.paint_mix = layers.Conv2D(half, 3, padding="same", activation="relu", name="paint_mix")
-        self.paint_up = layers.Conv2DTranspose(half, 4, 2, padding="same", activation="relu", name="paint_up")
-        self.paint = layers.Conv2D(4 * PATCH**2, 3, padding="same", dtype="float32", name="paint")
+        self.expect_rows = layers.Dense(self.places["rows"], dtype="float32", name="expect_rows")
+        self.rows_gain = layers.Embedding(self.places["rows"], size, embeddings_initializer="ones", name="rows_gain")
+        self.rows_offset = layers.Embedding(self.places["rows"], size, embeddings_initializer="zeros", name="rows_offset")
+        self.expect_columns = keras.Sequential(
+            [layers.Dense(size, activation="relu"), layers.Dense(self.places["columns"], dtype="float32")], name="expect_columns"
+        )
+        channels = 3 * width // 8
+        self.see_change = convolutions((channels, channels, width // 2), (1, 2, 2), width, 0.3, "see_change")
+        self.tell = {axis: layers.Dense(TIERS[axis], dtype="float32", name=f"tell_{axis}") for axis in AXES}
+        self.quantizer = VectorQuantizer(codes, len(AXES), dead_below=0.1, seed=seed, name="quantizer")
+        self.decoder = MotionDecoder(codes, width, name="decoder")
 
     def build(self, input_shape=None):
-        self.call(ops.zeros((1, 3, 64, 64, 3), "uint8"))
+        self.call({"frames": ops.zeros((1, FRAMES, 64, 64, 3), "uint8"), "motion": ops.zeros((1, FRAMES - 1, 3))})
 
-    def _halved(self, frames):
-        """Float (B, 32, 32, 3) for each of the three frames."""
-        x = ops.reshape(from_pixels(frames), (-1, 3, SIDE, 2, SIDE, 2, 3))
-        return ops.unstack(ops.mean(x, axis=(3, 5)), 3, axis=1)
+    def _rank(self, place, motion, training):
+        """Ranks (B,) of the last movement, a dict, and their mean surprise: the rows after the past, the columns given the rows."""
+        at = {
+            axis: ops.cast(ops.clip(ops.round(motion[:, -1, i]), -REACH[axis], REACH[axis]) + REACH[axis], "int32")
+            for i, axis in enumerate(AXES)
+        }
+        past = ops.reshape(motion[:, :-1] / USUAL, (-1, 3 * (FRAMES - 2)))
+        seen = ops.cast(self.see_place(place, training=training), "float32")
+        h = self.expect(ops.concatenate([seen, past], axis=1), training=training)
+        rows, surprise_rows = rank_in(self.expect_rows(h), at["rows"])
+        h = h * self.rows_gain(at["rows"]) + self.rows_offset(at["rows"])
+        columns, surprise_columns = rank_in(self.expect_columns(h), at["columns"])
+        return {"rows": rows, "columns": columns}, ops.mean(surprise_rows + surprise_columns)
 
-    def _innovation(self, past, change):
-        """What the encoder saw and the past did not foretell: (B, D); and the error of the foretelling."""
-        seen_BD = rms_normalize(self.to_code(self.see_change(change)))
-        foretold_BD = self.expect(past)
-        error = ops.mean(ops.square(ops.stop_gradient(seen_BD) - foretold_BD))
-        return seen_BD - ops.stop_gradient(foretold_BD), error
-
-    def _predict(self, past, current, code_BD):
-        """Frame t + 1 from the past and the code: shift frame t, then paint what no shift explains."""
-        h = self.see_past(past)
-        h = h + self.mix(ops.relu(h * (1.0 + self.code_gain(code_BD)) + self.code_offset(code_BD)))
-        rows, columns = (shift_matrix(ops.softmax(head(h))) for head in (self.row_shift, self.column_shift))
-        shifted = ops.einsum("bij,bjkc,blk->bilc", rows, current, columns)
-        fine = self.paint_fine(ops.concatenate([patchify(shifted, PATCH), past], axis=-1))
-        coarse = self.paint_coarse(fine) + self.paint_code(code_BD)[:, None, None]
-        coarse = coarse + self.paint_mix(coarse)
-        painted = unpatchify(self.paint(self.paint_up(coarse) + fine), PATCH)
-        keep = ops.sigmoid(painted[..., :1] + 2.0)
-        return keep * shifted + (1.0 - keep) * painted[..., 1:]
-
-    def call(self, frames, training=False):
-        previous, current, following = self._halved(frames)
-        past = ops.concatenate([patchify(previous, PATCH), patchify(current, PATCH)], axis=-1)
-        change = ops.concatenate([past, patchify(following, PATCH)], axis=-1)
-        innovation, surprise = self._innovation(past, change)
-        quantization = self.quantizer(innovation, training=training)
-        prediction = self._predict(past, current, quantization["quantized"])
-        error = prediction - following
-        square = ops.mean(ops.square(error))
+    def _codes(self, inputs, training=False):
+        """What `call` returns, but for the decoder's part."""
+        frames, motion = inputs["frames"], ops.cast(inputs["motion"], "float32")
+        current, following = (patchify(from_pixels(frames[:, t]), PATCH) for t in (-2, -1))
+        rank, surprise = self._rank(current, motion, training)
+        seen = self.see_change(ops.concatenate([current, following], axis=-1), training=training)
+        logits = {axis: self.tell[axis](seen) for axis in AXES}
+        tier = {axis: ops.cast(ops.minimum(rank[axis] * TIERS[axis], TIERS[axis] - 1.0), "int32") for axis in AXES}
+        naming = sum(keras.losses.sparse_categorical_crossentropy(tier[axis], logits[axis], from_logits=True) for axis in AXES)
+        fused = [(fused_rank(rank[axis], logits[axis]) - 0.5) * SPREAD[axis] for axis in AXES]
+        quantization = self.quantizer(ops.stop_gradient(ops.stack(fused, axis=1)), training=training)
         return {
-            "prediction": prediction,
             "codes": quantization["indices"],
-            "loss": square + 0.1 * ops.mean(ops.abs(error)) + 0.5 * surprise + self.commitment * quantization["commitment"],
-            "psnr": -10.0 * ops.log10(square),
             "perplexity": quantization["perplexity"],
+            "surprise": surprise,
+            "naming": ops.mean(naming),
         }
 
+    def call(self, inputs, training=False):
+        out = self._codes(inputs, training)
+        some = slice(DECODED) if training else slice(None)
+        decoded = self.decoder(inputs["frames"][some, -3:], out["codes"][some])
+        loss = out["surprise"] + out["naming"] + 10.0 * decoded["error"]
+        return out | {"prediction": decoded["prediction"], "psnr": decoded["psnr"], "loss": loss}
+
+    def code(self, inputs):
+        """Latent action int32 (B,), of what `call` takes."""
+        return self._codes(inputs)["codes"]
+
     def infer(self, frames):
-        """Latent action int32 (B,) that led from frame t to frame t + 1, of frames uint8 (B, 3, 64, 64, 3)."""
-        previous, current, following = self._halved(frames)
-        past = ops.concatenate([patchify(previous, PATCH), patchify(current, PATCH)], axis=-1)
-        change = ops.concatenate([past, patchify(following, PATCH)], axis=-1)
-        return self.quantizer(self._innovation(past, change)[0])["indices"]
+        """Latent action int32 (B,) that led from frame t to frame t + 1, of frames uint8 (B, 5, 64, 64, 3), t - 3 … t + 1."""
+        pairs = (ops.reshape(each, (-1, 64, 64, 3)) for each in (frames[:, :-1], frames[:, 1:]))
+        motion = ops.reshape(register(*pairs), (-1, FRAMES - 1, 3))
+        return self.code({"frames": frames, "motion": motion})
+
+    def predict_next(self, frames, codes):
+        """Frame t + 1, uint8 (B, 64, 64, 3), of frames uint8 (B, 5, 64, 64, 3), t - 3 … t + 1, if `codes` int32 (B,) led to it; the
+        last of the frames is not looked at."""
+        return to_pixels(self.decoder.predict(frames[:, -3:-1], codes))
 
     def get_config(self):
         return super().get_config() | self.config

@@ -110,6 +110,15 @@ class _Keeper(keras.callbacks.Callback):
         self.display = plot_history(self.history, self.folder / f"{self.prefix}_loss.png", self.live, self.display)
 
 
+class _Chance(keras.callbacks.Callback):
+    """Makes the random draws of an epoch a function of the epoch alone: a checkpoint does not hold where dropout had come to."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        states = [variable for variable in self.model.variables if variable.name == "seed_generator_state"]
+        for layer, state in enumerate(states):
+            state.assign([layer, epoch << 20])
+
+
 class _Progress(keras.callbacks.Callback):
     """One bar over all epochs, with the time left."""
 
@@ -201,7 +210,7 @@ def train(
             validation_data=(validation,),
             validation_batch_size=config.batch_size,
             verbose=0,
-            callbacks=[progress, _Keeper(folder, prefix, facts, history, live)],
+            callbacks=[_Chance(), progress, _Keeper(folder, prefix, facts, history, live)],
         )
     finally:
         progress.bar.close()  # so that an error begins a line of its own

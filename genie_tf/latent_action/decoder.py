@@ -1,0 +1,89 @@
+"""The next frame from the past and a latent action: shift first, then paint what no shift explains."""
+
+import keras
+from keras import layers, ops
+
+from genie_tf.latent_action.registration import REACH, SIDE
+from genie_tf.layers.pixels import from_pixels, patchify, unpatchify
+
+PATCH = 4
+
+
+def shift_matrix(weights_BS):
+    """Shifts along one axis as a matrix: (B, SIDE, SIDE) from the weights (B, 2 R + 1) of the shifts -R … R."""
+    reach = (weights_BS.shape[-1] - 1) // 2
+    place = ops.arange(SIDE, dtype="int32")
+    shift = place[:, None] - place[None, :] + reach
+    inside = ops.cast(ops.logical_and(shift >= 0, shift <= 2 * reach), weights_BS.dtype)
+    return ops.take(weights_BS, ops.clip(shift, 0, 2 * reach), axis=1) * inside
+
+
+@keras.saving.register_keras_serializable("genie_tf")
+class MotionDecoder(layers.Layer):
+    """Frame t + 1 from frames t - 1, t and a latent action.
+
+    Args:
+        codes: A, number of latent actions.
+        width: Channels of the networks.
+
+    Call arguments:
+        frames: uint8 (B, 3, 64, 64, 3), frames t - 1, t, t + 1; the last only for the error.
+        codes: int32 (B,).
+
+    Returns:
+        A dict: `prediction` float (B, 64, 64, 3) in about -0.5 … 0.5; `error`, a scalar to minimise; `psnr` in dB over the batch.
+
+    Reference:
+        Finn et al. 2016, arXiv 1605.07157, section 3: transformation of pixels.
+    """
+
+    def __init__(self, codes: int, width: int, **kwargs):
+        super().__init__(**kwargs, autocast=False)
+        self.config = dict(codes=codes, width=width)
+        half = width // 2
+        self.see_past = keras.Sequential(
+            [
+                *(layers.Conv2D(half, 3, stride, padding="same", activation="relu") for stride in (1, 2, 2)),
+                layers.Flatten(),
+                layers.Dense(2 * width, activation="relu"),
+            ],
+            name="see_past",
+        )
+        self.code_gain = layers.Embedding(codes, 2 * width, name="code_gain")
+        self.code_offset = layers.Embedding(codes, 2 * width, name="code_offset")
+        self.mix = layers.Dense(2 * width, activation="relu", name="mix")
+        self.shift = {axis: layers.Dense(2 * reach + 1, dtype="float32", name=f"{axis}_shift") for axis, reach in REACH.items()}
+        self.paint_fine = layers.Conv2D(half, 3, padding="same", activation="relu", name="paint_fine")
+        self.paint_coarse = layers.Conv2D(half, 3, 2, padding="same", activation="relu", name="paint_coarse")
+        self.paint_code = layers.Embedding(codes, half, name="paint_code")
+        self.paint_mix = layers.Conv2D(half, 3, padding="same", activation="relu", name="paint_mix")
+        self.paint_up = layers.Conv2DTranspose(half, 4, 2, padding="same", activation="relu", name="paint_up")
+        self.paint = layers.Conv2D(4 * PATCH**2, 3, padding="same", dtype="float32", name="paint")
+
+    def predict(self, frames, codes):
+        """Frame t + 1, float (B, 64, 64, 3), from frames uint8 (B, 2, 64, 64, 3), t - 1 and t, and codes int32 (B,)."""
+        previous, current = ops.unstack(from_pixels(frames), 2, axis=1)
+        past = ops.concatenate([patchify(previous, PATCH), patchify(current, PATCH)], axis=-1)
+        h = self.see_past(past)
+        h = h + self.mix(ops.relu(h * (1.0 + self.code_gain(codes)) + self.code_offset(codes)))
+        rows, columns = (shift_matrix(ops.softmax(self.shift[axis](h))) for axis in ("rows", "columns"))
+        shifted = ops.einsum("bij,bjkc,blk->bilc", rows, current, columns)
+        fine = self.paint_fine(ops.concatenate([patchify(shifted, PATCH), past], axis=-1))
+        coarse = self.paint_coarse(fine) + self.paint_code(codes)[:, None, None]
+        coarse = coarse + self.paint_mix(coarse)
+        painted = unpatchify(self.paint(self.paint_up(coarse) + fine), PATCH)
+        keep = ops.sigmoid(painted[..., :1] + 2.0)
+        return keep * shifted + (1.0 - keep) * painted[..., 1:]
+
+    def call(self, frames, codes):
+        prediction = self.predict(frames[:, :2], codes)
+        error = prediction - from_pixels(frames[:, 2])
+        square = ops.mean(ops.square(error))
+        return {
+            "prediction": prediction,
+            "error": square + 0.1 * ops.mean(ops.abs(error)),
+            "psnr": -10.0 * ops.log10(square),
+        }
+
+    def get_config(self):
+        return super().get_config() | self.config

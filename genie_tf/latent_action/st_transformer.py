@@ -1,0 +1,118 @@
+"""The paper's latent action model: a spatio-temporal transformer that must tell frame t + 1 through one of a few codes."""
+
+import keras
+from keras import layers, ops
+
+from genie_tf.layers.norm import rms_normalize
+from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
+from genie_tf.layers.self_supervised import SelfSupervisedModel
+from genie_tf.layers.st_block import STBlock, distances
+from genie_tf.layers.vector_quantizer import VectorQuantizer
+
+SIDE = 64
+
+
+@keras.saving.register_keras_serializable("genie_tf")
+class STLatentActionModel(SelfSupervisedModel):
+    """One of a few codes for each transition of a film.
+
+    The encoder sees frames up to t + 1 and gives a code; the decoder sees frames up to t and the codes, and adds to frame t what
+    makes it frame t + 1.
+
+    Args:
+        codes: A, number of latent actions.
+        code_dim: D, size of a code.
+        width: Width of both transformers.
+        depth: Blocks of either.
+        heads: Attention heads; divides `width`.
+        patch: Pixels to a side of a patch; divides 64.
+        commitment: Weight of the loss that pulls the encoder to its codes.
+        seed: Seed of the codebook.
+
+    Call arguments:
+        inputs: A dict: `frames` uint8 (B, T, 64, 64, 3), T ≥ 2.
+        training: Whether to update the codebook.
+
+    Returns:
+        A dict: `codes` int32 (B, T - 1); `prediction` of frames 1 … T - 1, float (B, T - 1, 64, 64, 3) in about -0.5 … 0.5; and the
+        scalars `loss`, `psnr` in dB over the batch, `perplexity`.
+
+    Reference:
+        Genie, section 2.1, "Latent Action Model". Here the vector is scaled to unit mean square before it is quantized, and the
+        codebook follows a moving average and revives its dead codes.
+    """
+
+    reported = ("psnr", "perplexity")
+
+    def __init__(self, codes=6, code_dim=32, width=512, depth=8, heads=8, patch=16, commitment=0.0025, seed=0, **kwargs):
+        super().__init__(**kwargs)
+        self.config = dict(
+            codes=codes, code_dim=code_dim, width=width, depth=depth, heads=heads, patch=patch, commitment=commitment, seed=seed
+        )
+        self.codes, self.width, self.patch, self.commitment = codes, width, patch, commitment
+        self.places = (SIDE // patch) ** 2
+        self.embed_seen = layers.Dense(width, name="embed_seen")
+        self.embed_seen_place = layers.Embedding(self.places, width, name="embed_seen_place")
+        self.encoder = [STBlock(heads, SIDE, name=f"encoder_{i}") for i in range(depth)]
+        self.to_code = layers.Dense(code_dim, dtype="float32", name="to_code")
+        self.quantizer = VectorQuantizer(codes, code_dim, dead_below=0.1, seed=seed, name="quantizer")
+        self.embed_past = layers.Dense(width, name="embed_past")
+        self.embed_past_place = layers.Embedding(self.places, width, name="embed_past_place")
+        self.embed_code = layers.Dense(width, name="embed_code")
+        self.decoder = [STBlock(heads, SIDE, name=f"decoder_{i}") for i in range(depth)]
+        self.head = layers.Dense(3 * patch**2, dtype="float32", name="head")
+
+    def build(self, input_shape=None):
+        for block in (*self.encoder, *self.decoder):
+            block.build((None, None, self.places, self.width))
+        self.call({"frames": ops.zeros((1, 2, SIDE, SIDE, 3), "uint8")})
+
+    def _patches(self, x_BTHWC):
+        """(B, T, N, patch * patch * 3)."""
+        x = patchify(ops.reshape(x_BTHWC, (-1, SIDE, SIDE, 3)), self.patch)
+        return ops.reshape(x, (-1, x_BTHWC.shape[1], self.places, x.shape[-1]))
+
+    def _encode(self, x_BTHWC, training=False):
+        """What the quantizer makes of the transitions 0 → 1 … T - 2 → T - 1."""
+        x = self.embed_seen(self._patches(x_BTHWC)) + self.embed_seen_place(ops.arange(self.places))
+        for block in self.encoder:
+            x = block(x, distance=distances(x.shape[1]))["x"]
+        return self.quantizer(rms_normalize(self.to_code(ops.mean(x[:, 1:], axis=2))), training=training)
+
+    def _decode(self, x_BTHWC, code_BTD):
+        """Each next frame, float (B, T, 64, 64, 3), of frames 0 … T - 1 and the codes that led on from them."""
+        length = x_BTHWC.shape[1]
+        x = self.embed_past(self._patches(x_BTHWC)) + self.embed_past_place(ops.arange(self.places))
+        x = x + self.embed_code(code_BTD)[:, :, None]
+        for block in self.decoder:
+            x = block(x, distance=distances(length))["x"]
+        grid = SIDE // self.patch
+        change = unpatchify(ops.reshape(self.head(rms_normalize(x)), (-1, grid, grid, 3 * self.patch**2)), self.patch)
+        return x_BTHWC + ops.reshape(change, (-1, length, SIDE, SIDE, 3))
+
+    def call(self, inputs, training=False):
+        x = from_pixels(inputs["frames"])
+        quantization = self._encode(x, training)
+        prediction = self._decode(x[:, :-1], quantization["quantized"])
+        square = ops.mean(ops.square(prediction - x[:, 1:]))
+        return {
+            "prediction": prediction,
+            "codes": quantization["indices"],
+            "loss": square + self.commitment * quantization["commitment"],
+            "psnr": -10.0 * ops.log10(square),
+            "perplexity": quantization["perplexity"],
+        }
+
+    def infer(self, frames):
+        """Latent action int32 (B,) that led from frame t to frame t + 1, of frames uint8 (B, 5, 64, 64, 3), t - 3 … t + 1."""
+        return self._encode(from_pixels(frames))["indices"][:, -1]
+
+    def predict_next(self, frames, codes):
+        """Frame t + 1, uint8 (B, 64, 64, 3), of frames uint8 (B, 5, 64, 64, 3), t - 3 … t + 1, if `codes` int32 (B,) led to it; the
+        last of the frames is not looked at."""
+        x = from_pixels(frames[:, :-1])
+        led_BTD = ops.concatenate([self._encode(x)["quantized"], self.quantizer.lookup(codes)[:, None]], axis=1)
+        return to_pixels(self._decode(x, led_BTD)[:, -1])
+
+    def get_config(self):
+        return super().get_config() | self.config
