@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import gym3
 import gymnasium
 import numpy as np
 from stable_baselines3 import PPO
@@ -20,6 +19,7 @@ from genie_tf.config import Config, RecordConfig
 from genie_tf.episodes.agents import POLICY, make_agent
 from genie_tf.episodes.format import FRAME_SIZE, write_whole
 from genie_tf.episodes.recorder import check, level_range, make_game
+from genie_tf.episodes.returns import held_out_returns
 
 ENVIRONMENTS = 64
 ROLLOUT = 128  # decisions of each environment between two updates
@@ -124,29 +124,9 @@ def train_agent(config: Config, steps: int) -> None:
     report(config.record, file)
 
 
-def held_out_returns(config: RecordConfig, agent) -> np.ndarray:
-    """Sum of rewards of one episode in each of `LEVELS` test levels: float (LEVELS,)."""
-    first_level, count = level_range(config, "test")
-    levels = range(first_level, first_level + min(LEVELS, count))
-    env = gym3.ConcatEnv([make_game(config, (level, 1), 1, config.seed, 0) for level in levels])
-    total, over, left = np.zeros(len(levels)), np.zeros(len(levels), bool), 0
-    frames, action = env.observe()[1]["rgb"], np.zeros(len(levels), np.int32)
-    with tqdm(total=len(levels), desc="held-out levels", unit=" levels", leave=False) as progress:
-        while not over.all():
-            if left == 0:
-                action, left = agent.act(frames, np.arange(len(levels))), config.hold
-            env.act(action)
-            reward, observation, first = env.observe()
-            total += reward * ~over
-            progress.update(int((first & ~over).sum()))
-            over |= first
-            frames, left = observation["rgb"], left - 1
-    return total
-
-
 def report(config: RecordConfig, file: Path) -> None:
     """Print the returns of the trained agent beside those of chance, with 95 % intervals."""
     for name in ("uniform", "original", "sticky", "trained"):
-        returns = held_out_returns(config, make_agent(dataclasses.replace(config, agent=name), file, LEVELS, [0]))
+        returns = held_out_returns(config, make_agent(dataclasses.replace(config, agent=name), file, LEVELS, [0]), LEVELS)
         reach = 1.96 * returns.std(ddof=1) / np.sqrt(len(returns))
         print(f"{name:9} return {returns.mean():5.2f} ± {reach:.2f} over {len(returns)} held-out levels")

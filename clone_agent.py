@@ -1,0 +1,24 @@
+"""Clone an expert through latent actions: train a policy on its films, name its latent actions by a few labels, play the real game.
+
+Reads record/<expert> and the latent action model of model/<world>; writes model/<world>/cloning.png and cloning.json: the share of
+held-out levels that are solved with 50, 100, 200 and 1000 labels, beside an oracle that saw every action, and chance.
+An expert to learn from: make agent; python agent_training.py; then
+  ./data_collect.bash --world coinrun_plain_expert --record.agent trained --record.policy model/coinrun_plain/agent.zip
+Example: python clone_agent.py --expert coinrun_plain_expert
+"""
+
+from genie_tf.cli import parse, quiet, run
+
+OPTIONS: dict[str, dict] = {"expert": {"help": "world whose recording shows the expert (default: <world>_expert)"}}
+
+
+def main() -> None:
+    config, own = parse(__doc__, OPTIONS)
+    with quiet():
+        from genie_tf.cloning import clone
+
+    clone(config, own["expert"] or f"{config.world}_expert")
+
+
+if __name__ == "__main__":
+    run(main)
