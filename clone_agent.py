@@ -9,7 +9,11 @@ Example: python clone_agent.py --expert coinrun_plain_expert
 
 from genie_tf.cli import parse, quiet, run
 
-OPTIONS: dict[str, dict] = {"expert": {"help": "world whose recording shows the expert (default: <world>_expert)"}}
+OPTIONS: dict[str, dict] = {
+    "expert": {"help": "world whose recording shows the expert (default: <world>_expert)"},
+    "seeds": {"type": int, "default": 3, "help": "policies to clone, one seed each"},
+    "levels": {"type": int, "default": 200, "help": "held-out levels that each plays"},
+}
 
 
 def main() -> None:
@@ -17,7 +21,7 @@ def main() -> None:
     with quiet():
         from genie_tf.cloning import clone
 
-    clone(config, own["expert"] or f"{config.world}_expert")
+    clone(config, own["expert"] or f"{config.world}_expert", own["seeds"], own["levels"])
 
 
 if __name__ == "__main__":

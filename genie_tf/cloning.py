@@ -26,6 +26,7 @@ from genie_tf.episodes.returns import held_out_returns
 from genie_tf.errors import UserError
 from genie_tf.evaluation.game import recorded_with
 from genie_tf.latent_action.keymap import KEY_ACTIONS, KEY_OF_ACTION, KEYS
+from genie_tf.latent_action.model import convolutions
 from genie_tf.layers.pixels import from_pixels, patchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.stages import VALIDATION_SAMPLES, latent_actions_of
@@ -59,24 +60,16 @@ class ClonedPolicy(SelfSupervisedModel):
     def __init__(self, choices, width=128, **kwargs):
         super().__init__(**kwargs)
         self.config = dict(choices=choices, width=width)
-        channels = (width // 4, width // 2, width)
-        self.see = keras.Sequential(
-            [
-                *(layers.Conv2D(wide, 3, 2, padding="same", activation="relu") for wide in channels),
-                layers.Flatten(),
-                layers.Dropout(0.3),
-                layers.Dense(2 * width, activation="relu"),
-                layers.Dense(choices, dtype="float32"),
-            ],
-            name="see",
-        )
+        self.see = convolutions((width // 4, width // 2, width), (2, 2, 2), 2 * width, 0.3, "see")
+        self.choose = layers.Dense(choices, dtype="float32", name="choose")
 
     def build(self, input_shape=None):
         self.logits(ops.zeros((1, 2, 64, 64, 3), "uint8"))
 
     def logits(self, frames, training=False):
         """Log odds float32 (B, C) of the choices, from frames uint8 (B, 2, 64, 64, 3)."""
-        return self.see(ops.concatenate([patchify(from_pixels(frames[:, t]), PATCH) for t in range(2)], axis=-1), training=training)
+        seen = ops.concatenate([patchify(from_pixels(frames[:, t]), PATCH) for t in range(2)], axis=-1)
+        return self.choose(self.see(seen, training=training))
 
     def call(self, inputs, training=False):
         choice = ops.cast(inputs["choice"], "int32")
@@ -174,7 +167,7 @@ def train_policy(config: Config, expert: dict[str, Episodes], choices: dict[str,
     return compiled(load_checkpoint(config.model_folder, prefix, SCRIPT)[0].logits)
 
 
-def clone(config: Config, expert_world: str) -> dict:
+def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
     """Clone the expert of `record/<expert_world>` through the latent actions of `model/<world>`, and let everybody play.
 
     Writes `cloning.json` and `cloning.png` in `model/<world>`.
@@ -182,32 +175,39 @@ def clone(config: Config, expert_world: str) -> dict:
     Args:
         config: The world; section `clone`.
         expert_world: Whose recording shows the expert. Of its actions no more are read than the labels, but for the oracle.
+        seeds: Policies to clone of each kind.
+        levels: Held-out levels that each plays.
 
     Returns:
         What cloning.json holds: `solved`, name to one share of the levels a seed, where names are "random", "oracle" and
         "latent.<N>"; and `expert`, the share of its recorded episodes in which it got the coin.
 
     Raises:
-        UserError: the latent action model or the expert's recording is missing, or nobody knows the expert's actions.
+        UserError: the latent action model or the expert's recording is missing, or nobody knows the expert's actions; or so many
+            levels or seeds can't be.
     """
+    if seeds < 1:
+        raise UserError(f"--seeds {seeds}: 1 or more")
     folder = dataclasses.replace(config, world=expert_world).record_folder
     expert = {split: Episodes(folder(split)) for split in ("train", "validation")}
     game = recorded_with(expert["train"])
     if game is None or not expert["train"].known.all():
         raise UserError(f"record/{expert_world} has no true actions: it takes some labels, and a game to play in")
+    if not 1 <= levels <= game.test_levels:
+        raise UserError(f"--levels {levels}: from 1 to the {game.test_levels} test levels of record/{expert_world}")
     codes = {split: latent_actions_of(config, films) for split, films in expert.items()}
     keys = {split: KEY_OF_ACTION[films.action] for split, films in expert.items()}
     use_fastest_policy()
     solved: dict[str, list[float]] = {}
 
     def play(name: str, agent) -> None:
-        share = float((held_out_returns(game, agent, config.clone.levels) >= COIN).mean())
+        share = float((held_out_returns(game, agent, levels) >= COIN).mean())
         solved.setdefault(name, []).append(share)
-        print(f"{name:12} solves {100 * share:5.1f} % of {config.clone.levels} levels")
+        print(f"{name:12} solves {100 * share:5.1f} % of {levels} levels")
 
     transitions = expert["train"].windows(2)
-    for seed in range(1, config.clone.seeds + 1):
-        play("random", RandomAgent(ORIGINAL, 0.0, config.clone.levels, np.random.default_rng(seed)))
+    for seed in range(config.clone.seed, config.clone.seed + seeds):
+        play("random", RandomAgent(ORIGINAL, 0.0, levels, np.random.default_rng(seed)))
         oracle = train_policy(config, expert, keys, len(KEYS), "oracle", seed)
         play("oracle", ClonedAgent(oracle, np.eye(len(KEYS)), np.random.default_rng(seed)))
         policy = train_policy(config, expert, codes, config.latent_action.codes, "latent", seed)
@@ -215,7 +215,7 @@ def clone(config: Config, expert_world: str) -> dict:
             some = transitions.draw(np.random.default_rng([seed, labels]), labels)
             table = key_chances(codes["train"][some], keys["train"][some], config.latent_action.codes)
             play(f"latent.{labels}", ClonedAgent(policy, table, np.random.default_rng(seed)))
-    found = {"solved": solved, "expert": coins_of(expert["train"]), "levels": config.clone.levels}
+    found = {"solved": solved, "expert": coins_of(expert["train"]), "levels": levels}
     write_json(config.model_folder / "cloning.json", found)
     plot(found, config.model_folder / "cloning.png")
     print(f"wrote {config.model_folder}/cloning.png and cloning.json")

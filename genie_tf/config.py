@@ -149,9 +149,7 @@ class CloneConfig:
         steps_per_epoch: Batches in an epoch.
         batch_size: Frames in a batch.
         learning_rate: Highest learning rate.
-        seeds: How many are cloned, seeds 1, 2 …
-        seed: Seed of weights and batches of the one that is being cloned.
-        levels: Held-out levels to play.
+        seed: Seed of weights and batches of the first; each further one has the next.
     """
 
     width: int = 128
@@ -159,9 +157,7 @@ class CloneConfig:
     steps_per_epoch: int = 100
     batch_size: int = 128
     learning_rate: float = 1e-3
-    seeds: int = 3
     seed: int = 1
-    levels: int = 200
 
 
 @dataclass

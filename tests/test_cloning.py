@@ -10,7 +10,7 @@ from genie_tf.latent_action.keymap import KEY_ACTIONS, KEYS
 
 SMALL = [
     *("--clone.width", "8", "--clone.epochs", "1", "--clone.steps_per_epoch", "2", "--clone.batch_size", "8"),
-    *("--clone.seeds", "1", "--clone.levels", "3"),
+    *("--seeds", "1", "--levels", "3"),
 ]
 
 
@@ -42,6 +42,7 @@ def test_cloned_agent_plays_what_its_choices_stand_for_and_sees_the_frame_before
 
 def test_an_expert_is_cloned_and_plays_the_game(copy):
     refused(copy.run("clone_agent.py"), "record/tiny_expert", "data_collect.bash")
+    refused(copy.run("clone_agent.py", "--expert", "tiny", "--levels", "900"), "--levels 900", "40")
     said = copy.make("clone_agent.py", "--expert", "tiny", *SMALL)
     found = json.loads((copy.folder / "model" / "tiny" / "cloning.json").read_text())
     assert set(found["solved"]) == {"random", "oracle", *(f"latent.{labels}" for labels in (50, 100, 200, 1000))}

@@ -32,6 +32,7 @@ from genie_tf.evaluation.metrics import (
 )
 from genie_tf.evaluation.rollouts import HORIZON, PROMPT, Moments, another, dream_all, evaluation_windows, rollout
 from genie_tf.latent_action.keymap import DIRECTIONS, KEY_ACTIONS, KEY_DIRECTIONS, KEY_OF_ACTION, KEYS, TRUE_KEYMAP
+from genie_tf.stages import latent_actions_of
 from genie_tf.world import World
 
 with quiet():
@@ -246,6 +247,18 @@ def test_frozen_and_drifting_dreams_are_seen():
 
 
 # Actions -------------------------------------------------------------------------------------------
+
+
+def test_a_world_infers_from_a_prompt_what_the_recording_was_given(tiny, monkeypatch):
+    """Also at an episode's beginning, where no earlier frames are."""
+    monkeypatch.chdir(tiny.folder)
+    config = parse("test", arguments=["--config", "tiny.yaml"])[0]
+    episodes = Episodes(config.record_folder("test"))
+    first = episodes.starts[episodes.lengths > 8][:8, None]
+    given = latent_actions_of(config, episodes)[first + np.arange(7)]
+    inferred = World.load("model/tiny").infer_actions(episodes.frames(first + np.arange(8)))
+    assert (inferred == given).mean() > 0.95  # other batches, other last bits
+    assert len(np.unique(given)) > 2
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,17 @@
 import keras
 from keras import layers, ops
 
-from genie_tf.latent_action.registration import REACH, SIDE
+from genie_tf.episodes.format import FRAME_SIZE
+from genie_tf.latent_action.registration import REACH
 from genie_tf.layers.pixels import from_pixels, patchify, unpatchify
 
 PATCH = 4
 
 
 def shift_matrix(weights_BS):
-    """Shifts along one axis as a matrix: (B, SIDE, SIDE) from the weights (B, 2 R + 1) of the shifts -R … R."""
+    """Shifts along one axis as a matrix: (B, FRAME_SIZE, FRAME_SIZE) from the weights (B, 2 R + 1) of the shifts -R … R."""
     reach = (weights_BS.shape[-1] - 1) // 2
-    place = ops.arange(SIDE, dtype="int32")
+    place = ops.arange(FRAME_SIZE, dtype="int32")
     shift = place[:, None] - place[None, :] + reach
     inside = ops.cast(ops.logical_and(shift >= 0, shift <= 2 * reach), weights_BS.dtype)
     return ops.take(weights_BS, ops.clip(shift, 0, 2 * reach), axis=1) * inside

@@ -32,7 +32,7 @@ SPREAD = {"columns": 12.0**0.5, "rows": 0.6 * 12.0**0.5}  # ranks to unit deviat
 
 
 def mirrored(rng: np.random.Generator, frames: np.ndarray, motion: np.ndarray) -> dict[str, np.ndarray]:
-    """Half of the transitions seen in a mirror: what goes left there goes right.
+    """Half of the transitions seen in a mirror: what goes left there goes right, in a game whose two sides are alike.
 
     Args:
         frames: uint8 (B, T, 64, 64, 3).

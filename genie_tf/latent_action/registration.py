@@ -3,20 +3,21 @@
 import numpy as np
 from keras import ops
 
+from genie_tf.episodes.format import FRAME_SIZE
+
 REACH = {"columns": 12, "rows": 26}  # the largest shift looked for, in pixels either way
-SIDE = 64
 GRID = 96  # room for a shift beyond the border without wrapping around
 
 
 def _overlap() -> np.ndarray:
     """Pixels that two frames share under each shift: (2 R + 1 rows, 2 R + 1 columns)."""
-    rows, columns = (SIDE - np.abs(np.arange(-reach, reach + 1)) for reach in (REACH["rows"], REACH["columns"]))
+    rows, columns = (FRAME_SIZE - np.abs(np.arange(-reach, reach + 1)) for reach in (REACH["rows"], REACH["columns"]))
     return np.outer(rows, columns).astype(np.float32)
 
 
 def _spectrum(x_BHW):
     """Fourier transform of pictures set in the corner of an empty grid: real and imaginary part."""
-    x = ops.pad(x_BHW, ((0, 0), (0, GRID - SIDE), (0, GRID - SIDE)))
+    x = ops.pad(x_BHW, ((0, 0), (0, GRID - FRAME_SIZE), (0, GRID - FRAME_SIZE)))
     return ops.fft2((x, ops.zeros_like(x)))
 
 

@@ -3,13 +3,14 @@
 import keras
 from keras import layers, ops
 
+from genie_tf.episodes.format import FRAME_SIZE
 from genie_tf.layers.norm import rms_normalize
 from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.st_block import STBlock, distances
 from genie_tf.layers.vector_quantizer import VectorQuantizer
 
-SIDE = 64
+LONGEST = 64  # frames that a token can look back over, its own included
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -50,26 +51,26 @@ class STLatentActionModel(SelfSupervisedModel):
             codes=codes, code_dim=code_dim, width=width, depth=depth, heads=heads, patch=patch, commitment=commitment, seed=seed
         )
         self.codes, self.width, self.patch, self.commitment = codes, width, patch, commitment
-        self.places = (SIDE // patch) ** 2
+        self.places = (FRAME_SIZE // patch) ** 2
         self.embed_seen = layers.Dense(width, name="embed_seen")
         self.embed_seen_place = layers.Embedding(self.places, width, name="embed_seen_place")
-        self.encoder = [STBlock(heads, SIDE, name=f"encoder_{i}") for i in range(depth)]
+        self.encoder = [STBlock(heads, LONGEST, name=f"encoder_{i}") for i in range(depth)]
         self.to_code = layers.Dense(code_dim, dtype="float32", name="to_code")
         self.quantizer = VectorQuantizer(codes, code_dim, dead_below=0.1, seed=seed, name="quantizer")
         self.embed_past = layers.Dense(width, name="embed_past")
         self.embed_past_place = layers.Embedding(self.places, width, name="embed_past_place")
         self.embed_code = layers.Dense(width, name="embed_code")
-        self.decoder = [STBlock(heads, SIDE, name=f"decoder_{i}") for i in range(depth)]
+        self.decoder = [STBlock(heads, LONGEST, name=f"decoder_{i}") for i in range(depth)]
         self.head = layers.Dense(3 * patch**2, dtype="float32", name="head")
 
     def build(self, input_shape=None):
         for block in (*self.encoder, *self.decoder):
             block.build((None, None, self.places, self.width))
-        self.call({"frames": ops.zeros((1, 2, SIDE, SIDE, 3), "uint8")})
+        self.call({"frames": ops.zeros((1, 2, FRAME_SIZE, FRAME_SIZE, 3), "uint8")})
 
     def _patches(self, x_BTHWC):
         """(B, T, N, patch * patch * 3)."""
-        x = patchify(ops.reshape(x_BTHWC, (-1, SIDE, SIDE, 3)), self.patch)
+        x = patchify(ops.reshape(x_BTHWC, (-1, FRAME_SIZE, FRAME_SIZE, 3)), self.patch)
         return ops.reshape(x, (-1, x_BTHWC.shape[1], self.places, x.shape[-1]))
 
     def _encode(self, x_BTHWC, training=False):
@@ -86,9 +87,9 @@ class STLatentActionModel(SelfSupervisedModel):
         x = x + self.embed_code(code_BTD)[:, :, None]
         for block in self.decoder:
             x = block(x, distance=distances(length))["x"]
-        grid = SIDE // self.patch
+        grid = FRAME_SIZE // self.patch
         change = unpatchify(ops.reshape(self.head(rms_normalize(x)), (-1, grid, grid, 3 * self.patch**2)), self.patch)
-        return x_BTHWC + ops.reshape(change, (-1, length, SIDE, SIDE, 3))
+        return x_BTHWC + ops.reshape(change, (-1, length, FRAME_SIZE, FRAME_SIZE, 3))
 
     def call(self, inputs, training=False):
         x = from_pixels(inputs["frames"])
