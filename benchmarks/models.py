@@ -139,7 +139,7 @@ def train_latent_action(precision: str) -> dict:
     settings = read_config(PLAIN, {}).latent_action
     model = LatentActionModel(settings.codes, settings.width)
     batch = {
-        "frames": random_frames(settings.batch_size, FRAMES),
+        "frames": random_frames(settings.batch_size, 3),
         "motion": np.zeros((settings.batch_size, FRAMES - 1, 3), np.float32),
     }
     return training(model, batch, settings, settings.batch_size)  # one code a transition

@@ -89,7 +89,7 @@ class LatentActionConfig:
 
     Args:
         kind: "motion_rank", which 2 cores train in minutes, or "st_transformer", the paper's.
-        codes: Number of latent actions.
+        codes: Number of latent actions; for motion_rank even: half as many for the columns, times two for the rows.
         code_dim: Size of a code (st_transformer).
         depth: Blocks of the encoder, and of the decoder (st_transformer).
         heads: Attention heads (st_transformer).
@@ -104,7 +104,7 @@ class LatentActionConfig:
     """
 
     kind: Literal["motion_rank", "st_transformer"] = "motion_rank"
-    codes: int = 8
+    codes: int = 6
     code_dim: int = 32
     depth: int = 4
     heads: int = 4

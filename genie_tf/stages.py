@@ -13,7 +13,7 @@ from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
 from genie_tf.latent_action.keymap import FILE as KEYMAP
 from genie_tf.latent_action.keymap import KEY_OF_ACTION, LABELS, learn_keymap, save_keymap
-from genie_tf.latent_action.model import LatentActionModel, mirrored
+from genie_tf.latent_action.model import ROW_CODES, LatentActionModel, mirrored
 from genie_tf.latent_action.registration import register
 from genie_tf.latent_action.st_transformer import STLatentActionModel
 from genie_tf.tokenizer.conv import ConvTokenizer
@@ -97,7 +97,7 @@ def _transitions(config: Config, episodes: dict[str, Episodes]):
     def take(split: str, rows: np.ndarray) -> dict[str, np.ndarray]:
         around = episodes[split].transition_rows(rows, FRAMES - 2)
         went_on = np.diff(around)[..., None] == 1  # an episode's first row stands for earlier ones
-        return {"frames": episodes[split].frames(around), "motion": motion[split][around[:, :-1]] * went_on}
+        return {"frames": episodes[split].frames(around[:, -3:]), "motion": motion[split][around[:, :-1]] * went_on}
 
     return {split: recording.windows(2, before=1) for split, recording in episodes.items()}, take
 
@@ -123,10 +123,17 @@ def train_latent_action(config: Config, live: bool = False):
 
     Returns:
         The folder of the last checkpoint, `model/<world>/IDM_Model_<epochs>`.
+
+    Raises:
+        UserError: the number of codes is odd, which motion_rank cannot have.
     """
     settings = config.latent_action
-    episodes = recordings(config, "train", "validation")
     by_motion = settings.kind == "motion_rank"
+    if by_motion and settings.codes % ROW_CODES:
+        raise UserError(
+            f"--latent_action.codes {settings.codes}: each code of the columns is paired with two of the rows: take an even number"
+        )
+    episodes = recordings(config, "train", "validation")
     windows, take = (_transitions if by_motion else _films)(config, episodes)
     use_fastest_policy()
 

@@ -63,7 +63,7 @@ def arrays(name):
         return {"frames": rng.integers(0, 256, (2, 3, 64, 64, 3)).astype(np.uint8)}
     if name == "latent_action":
         motion = rng.uniform(-1, 1, (2, 4, 3)) * [10, 20, 0.01]
-        return {"frames": rng.integers(0, 256, (2, 5, 64, 64, 3)).astype(np.uint8), "motion": motion.astype(np.float32)}
+        return {"frames": rng.integers(0, 256, (2, 3, 64, 64, 3)).astype(np.uint8), "motion": motion.astype(np.float32)}
     return rng.integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
 
 

@@ -29,7 +29,7 @@ def tokens(rng, size):
 
 def transitions(rng, size):
     motion = rng.uniform(-1, 1, (size, 4, 3)) * [10, 20, 0.01]
-    return {"frames": rng.integers(0, 256, (size, 5, 64, 64, 3)).astype(np.uint8), "motion": motion.astype(np.float32)}
+    return {"frames": rng.integers(0, 256, (size, 3, 64, 64, 3)).astype(np.uint8), "motion": motion.astype(np.float32)}
 
 
 MODELS = {

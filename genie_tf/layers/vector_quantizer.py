@@ -4,6 +4,12 @@ import keras
 from keras import ops
 
 
+def perplexity(indices, codes: int):
+    """The exponential of the entropy of `indices` (...) among 0 … codes - 1: a scalar in 1 … codes."""
+    share_K = ops.mean(ops.one_hot(ops.reshape(indices, (-1,)), codes, dtype="float32"), axis=0)
+    return ops.exp(-ops.sum(share_K * ops.log(share_K + 1e-10)))
+
+
 @keras.saving.register_keras_serializable("genie_tf")
 class VectorQuantizer(keras.layers.Layer):
     """Replace each vector by the nearest of `codes` vectors.
@@ -28,7 +34,7 @@ class VectorQuantizer(keras.layers.Layer):
     Returns:
         A dict: `quantized` (..., D), whose gradient passes straight through to `inputs`; `indices` (...) int32;
         `commitment`, a scalar, the mean squared distance that pulls `inputs` to their codes; `perplexity`, a
-        scalar in 1 … K, the exponential of the entropy of the codes in the batch.
+        scalar in 1 … K, of the codes in the batch.
 
     Reference:
         van den Oord et al. 2017, arXiv 1711.00937, section 3 and appendix A.1.
@@ -59,16 +65,14 @@ class VectorQuantizer(keras.layers.Layer):
         codebook_KD = self.codebook_KD
         distance_MK = ops.sum(ops.square(codebook_KD), axis=1) - 2.0 * ops.matmul(x_MD, ops.transpose(codebook_KD))
         indices_M = ops.argmin(ops.stop_gradient(distance_MK), axis=1)
-        chosen_MK = ops.one_hot(indices_M, self.codes, dtype="float32")
         code_MD = ops.stop_gradient(ops.take(codebook_KD, indices_M, axis=0))
         if training:
-            self._update(ops.stop_gradient(x_MD), chosen_MK)
-        share_K = ops.mean(chosen_MK, axis=0)
+            self._update(ops.stop_gradient(x_MD), ops.one_hot(indices_M, self.codes, dtype="float32"))
         return {
             "quantized": ops.reshape(x_MD + ops.stop_gradient(code_MD - x_MD), ops.shape(inputs)),
             "indices": ops.reshape(ops.cast(indices_M, "int32"), ops.shape(inputs)[:-1]),
             "commitment": ops.mean(ops.square(x_MD - code_MD)),
-            "perplexity": ops.exp(-ops.sum(share_K * ops.log(share_K + 1e-10))),
+            "perplexity": perplexity(indices_M, self.codes),
         }
 
     def _update(self, x_MD, chosen_MK):
