@@ -83,37 +83,47 @@ def built(name):
     return model
 
 
-def jax_side(folder: Path, name: str) -> None:
-    """Run in a process of its own: load weights, save loss and gradients."""
+def jax_side(folder: Path) -> None:
+    """Run in a process of its own: load weights, save loss and gradients, of every model."""
     import jax
 
-    model = built(name)
-    model.load_weights(folder / f"{name}.weights.h5")
-    trainable = [variable.value for variable in model.trainable_variables]
-    rest = [variable.value for variable in model.non_trainable_variables]
-    pairs = list(zip(model.non_trainable_variables, rest))
+    for name in MODELS:
+        model = built(name)
+        model.load_weights(folder / f"{name}.weights.h5")
+        rest = [(variable, variable.value) for variable in model.non_trainable_variables]
 
-    def loss(values):
-        with keras.StatelessScope(state_mapping=[*zip(model.trainable_variables, values), *pairs]):
-            return loss_of(model, arrays(name))
+        def loss(values, name=name, model=model, rest=rest):
+            with keras.StatelessScope(state_mapping=[*zip(model.trainable_variables, values), *rest]):
+                return loss_of(model, arrays(name))
 
-    value, gradients = jax.value_and_grad(loss)(trainable)
-    np.savez(folder / f"{name}.npz", *[np.asarray(gradient) for gradient in gradients], loss=np.asarray(value))
+        value, gradients = jax.jit(jax.value_and_grad(loss))([variable.value for variable in model.trainable_variables])
+        np.savez(folder / f"{name}.npz", *[np.asarray(gradient) for gradient in gradients], loss=np.asarray(value))
+
+
+@pytest.fixture(scope="module")
+def by_jax(tmp_path_factory) -> Path:
+    """Weights of every model, with the loss and the gradients that JAX finds."""
+    folder = tmp_path_factory.mktemp("jax")
+    for name in MODELS:
+        built(name).save_weights(folder / f"{name}.weights.h5")
+    run = (
+        "import sys, pathlib; sys.path.insert(0, 'tests'); import test_backends; test_backends.jax_side(pathlib.Path(sys.argv[1]))"
+    )
+    done = on_jax("-c", run, folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_same_loss_and_gradients_on_the_same_weights(name, tmp_path):
+def test_same_loss_and_gradients_on_the_same_weights(name, by_jax):
     import tensorflow as tf
 
     model = built(name)
-    model.save_weights(tmp_path / f"{name}.weights.h5")
+    model.load_weights(by_jax / f"{name}.weights.h5")
     with tf.GradientTape() as tape:
         loss = loss_of(model, arrays(name))
     gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
-    done = on_jax("-c", f"import sys; sys.path.insert(0, 'tests'); import pathlib, test_backends; "
-                        f"test_backends.jax_side(pathlib.Path({str(tmp_path)!r}), {name!r})")  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    other = np.load(tmp_path / f"{name}.npz")
+    other = np.load(by_jax / f"{name}.npz")
     np.testing.assert_allclose(float(loss), other["loss"], rtol=1e-5)
     moved = 0
     for i, (variable, gradient) in enumerate(zip(model.trainable_variables, gradients)):
