@@ -131,7 +131,7 @@ def train_latent_action(config: Config, live: bool = False):
     by_motion = settings.kind == "motion_rank"
     if by_motion and settings.codes % ROW_CODES:
         raise UserError(
-            f"--latent_action.codes {settings.codes}: each code of the columns is paired with two of the rows: take an even number"
+            f"--latent_action.codes {settings.codes}: each part of the columns is paired with two of the rows: take an even number"
         )
     episodes = recordings(config, "train", "validation")
     windows, take = (_transitions if by_motion else _films)(config, episodes)
@@ -139,7 +139,7 @@ def train_latent_action(config: Config, live: bool = False):
 
     def build():
         if by_motion:
-            model = LatentActionModel(settings.codes, settings.width, seed=settings.seed)
+            model = LatentActionModel(settings.codes, settings.width)
         else:
             shape = (settings.codes, settings.code_dim, settings.width, settings.depth, settings.heads, settings.patch)
             model = STLatentActionModel(*shape, seed=settings.seed)

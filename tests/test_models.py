@@ -9,7 +9,7 @@ from keras import ops
 
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
 from genie_tf.dynamics.sampling import sample_tokens, sampling_noise, unmasking_schedule
-from genie_tf.latent_action.model import MIRROR, LatentActionModel, even_parts, fused_odds, mirrored, rank_in
+from genie_tf.latent_action.model import MIRROR, LatentActionModel, fused_rank, mirrored, part_of, rank_in
 from genie_tf.latent_action.registration import register
 from genie_tf.latent_action.st_transformer import STLatentActionModel
 from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
@@ -56,8 +56,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def latent_action():
-    model = built(LatentActionModel(codes=A, width=16))
-    return with_codes_laid_out(model, transitions(32))
+    return built(LatentActionModel(codes=A, width=16))
 
 
 @pytest.fixture(scope="module")
@@ -226,27 +225,22 @@ def test_rank_is_the_share_below_and_half_ones_own():
     np.testing.assert_allclose(surprise, -np.log(chances[0]), atol=1e-4)
 
 
-def test_second_witness_moves_the_odds_of_the_first():
-    rank, nothing = np.float32([0.5, 0.75]), np.zeros((2, 10), "float32")
-    places = (np.arange(10) + 0.5) / 10
-    alone = np.exp(-8 * np.square(rank[:, None] - places))
-    np.testing.assert_allclose(fused_odds(rank, nothing), alone / alone.sum(1, keepdims=True), atol=1e-5)
+def test_second_witness_moves_the_rank_by_its_odds():
+    rank, nothing = np.float32([0.3, 0.7]), np.zeros((2, 100), "float32")
+    odds = np.exp(-8 * np.square(rank[:, None] - (np.arange(100) + 0.5) / 100))
+    alone = odds @ (np.arange(100) + 0.5) / 100 / odds.sum(axis=1)
+    np.testing.assert_allclose(fused_rank(rank, nothing), alone, atol=1e-4)
     sure = np.where(np.arange(10) == 8, 30.0, 0.0).astype("float32")[None].repeat(2, 0)
-    np.testing.assert_allclose(fused_odds(rank, sure), [np.arange(10) == 8] * 2, atol=1e-5)
-    leaning = alone[:1] * places
-    np.testing.assert_allclose(fused_odds(rank[:1], np.log(places, dtype="float32")[None]), leaning / leaning.sum(), atol=1e-5)
+    np.testing.assert_allclose(fused_rank(rank, sure), 0.85, atol=0.01)
 
 
-def test_codes_begin_in_the_order_of_the_ranks():
-    np.testing.assert_allclose(even_parts(2, 6), [[1 / 3] * 3 + [0] * 3, [0] * 3 + [1 / 3] * 3])
-    uneven = even_parts(4, 14)
-    np.testing.assert_allclose(uneven.sum(axis=1), 1, atol=1e-6)
-    assert ((uneven > 0).sum(axis=0) == 1).all() and (np.diff(uneven.argmax(axis=1)) > 0).all()
+def test_ranks_are_divided_evenly():
+    np.testing.assert_array_equal(part_of(ops.convert_to_tensor([0.0, 0.33, 0.34, 0.66, 0.67, 1.0]), 3), [0, 0, 1, 1, 2, 2])
 
 
 def test_the_code_of_a_transition_in_a_mirror_is_the_mirrored_code():
     keras.utils.set_random_seed(2)
-    model = built(LatentActionModel(codes=8, width=16))  # untrained codebooks are alike on both sides
+    model = built(LatentActionModel(codes=8, width=16))
     seen = transitions(64)
     mirror = {"frames": seen["frames"][:, :, :, ::-1], "motion": seen["motion"] * MIRROR}
     codes, other = (ops.convert_to_numpy(call(model.code)(inputs)) for inputs in (seen, mirror))

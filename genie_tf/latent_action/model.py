@@ -8,8 +8,8 @@ state: the least of them is left, the greatest is right, standing and running, o
    that lies below it: 0 … 1, for the rows, and for the columns given the rows.
 3. *A second witness.* The movement of one picture says little where much is possible: another network learns to tell the rank from
    frames t and t + 1, in which there is more to see than movement. Its odds and those of the first are multiplied.
-4. *Codes.* What both say of the columns becomes one of a few codes, what they say of the rows one of two: that whose odds are
-   the nearest in Hellinger distance. A latent action is the pair.
+4. *Codes.* The ranks that both agree on are divided evenly, that of the columns into a few parts, that of the rows into two.
+   A latent action is the pair. Nothing is learned in this, so no code can die.
 """
 
 import keras
@@ -21,7 +21,7 @@ from genie_tf.latent_action.decoder import MotionDecoder
 from genie_tf.latent_action.registration import REACH, register
 from genie_tf.layers.pixels import from_pixels, patchify, to_pixels
 from genie_tf.layers.self_supervised import SelfSupervisedModel
-from genie_tf.layers.vector_quantizer import VectorQuantizer, perplexity
+from genie_tf.layers.vector_quantizer import perplexity
 
 PATCH = 2
 AXES = ("columns", "rows")
@@ -30,8 +30,7 @@ MIRROR = np.array([-1, 1, 1], "float32")  # what a mirror makes of a motion
 DECODED = 16  # transitions of a batch that train the decoder: it is most of the work, and needs fewer than the others
 TIERS = {"columns": 12, "rows": 6}  # parts of the rank between which the second witness tells
 DOUBT = 0.25  # standard deviation of the first witness's rank
-START = 100.0  # transitions that the even start of a codebook counts for, so that it outlasts the first steps of the networks
-ROW_CODES = 2  # the rows tell fewer actions apart than the columns
+ROW_CODES = 2  # equal parts of the rank of the rows, which tell fewer actions apart than the columns
 
 
 def mirrored(rng: np.random.Generator, frames: np.ndarray, motion: np.ndarray) -> dict[str, np.ndarray]:
@@ -73,18 +72,17 @@ def rank_in(logits_BS, place_B):
     return ops.stop_gradient(rank_B), -ops.log(own_B + 1e-9)
 
 
-def fused_odds(rank_B, logits_BS):
-    """Chances (B, S) of S equal parts of 0 … 1 after both witnesses: a rank with its doubt, and logits over the parts."""
+def fused_rank(rank_B, logits_BS):
+    """The mean rank (B,) under the odds of both witnesses: a rank with its doubt, and logits over S equal parts of 0 … 1."""
     parts = logits_BS.shape[-1]
     centre_S = (ops.arange(parts, dtype="float32") + 0.5) / parts
     first_BS = -0.5 * ops.square((rank_B[:, None] - centre_S) / DOUBT)
-    return ops.softmax(first_BS + ops.log_softmax(logits_BS))
+    return ops.sum(ops.softmax(first_BS + ops.log_softmax(logits_BS)) * centre_S, axis=1)
 
 
-def even_parts(codes: int, parts: int) -> np.ndarray:
-    """Chances (codes, parts), the parts dealt out evenly to the codes in their order."""
-    of_code = np.arange(parts) * codes // parts == np.arange(codes)[:, None]
-    return (of_code / of_code.sum(axis=1, keepdims=True)).astype("float32")
+def part_of(rank_B, parts: int):
+    """Which of as many equal parts of 0 … 1 a rank lies in: int32 (B,)."""
+    return ops.cast(ops.minimum(rank_B * parts, parts - 1.0), "int32")
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -94,12 +92,11 @@ class LatentActionModel(SelfSupervisedModel):
     Args:
         codes: A, number of latent actions, even.
         width: Channels of the networks.
-        seed: Seed of the codebooks.
 
     Call arguments:
         inputs: A dict: `frames` uint8 (B, 3, 64, 64, 3), frames t - 1, t, t + 1; `motion` float32 (B, 4, 3), what `register` says
             of each of the frames t - 3 … t and the next.
-        training: Whether to update the codebooks, and to decode the first 16 alone.
+        training: Whether to decode the first 16 alone.
 
     Returns:
         A dict: `codes` int32 (B,); `prediction` of frame t + 1, float (B, 64, 64, 3) in about -0.5 … 0.5, from frames t - 1, t and
@@ -113,10 +110,11 @@ class LatentActionModel(SelfSupervisedModel):
 
     reported = ("surprise", "naming", "psnr", "perplexity")
 
-    def __init__(self, codes=6, width=128, seed=0, **kwargs):
+    def __init__(self, codes=6, width=128, **kwargs):
         super().__init__(**kwargs, autocast=False)
-        self.config = dict(codes=codes, width=width, seed=seed)
+        self.config = dict(codes=codes, width=width)
         self.codes = codes
+        self.parts = {"columns": codes // ROW_CODES, "rows": ROW_CODES}
         self.places = {axis: 2 * REACH[axis] + 1 for axis in AXES}
         quarter, size = width // 4, 3 * width // 2
         self.see_place = convolutions((quarter, 3 * quarter // 2), (2, 2), size, 0.4, "see_place")
@@ -138,17 +136,10 @@ class LatentActionModel(SelfSupervisedModel):
         channels = 3 * width // 8
         self.see_change = convolutions((channels, channels, width // 2), (1, 2, 2), width, 0.3, "see_change")
         self.tell = {axis: layers.Dense(TIERS[axis], dtype="float32", name=f"tell_{axis}") for axis in AXES}
-        self.quantizer = {
-            axis: VectorQuantizer(few, TIERS[axis], dead_below=0.1, seed=seed, name=f"quantizer_{axis}")
-            for axis, few in zip(AXES, (codes // ROW_CODES, ROW_CODES))
-        }
         self.decoder = MotionDecoder(codes, width, name="decoder")
 
     def build(self, input_shape=None):
         self.call({"frames": ops.zeros((1, 3, 64, 64, 3), "uint8"), "motion": ops.zeros((1, FRAMES - 1, 3))})
-        for axis, quantizer in self.quantizer.items():
-            quantizer.code_count_K.assign(ops.full(quantizer.code_count_K.shape, START))
-            quantizer.code_sum_KD.assign(START * np.sqrt(even_parts(quantizer.codes, TIERS[axis]) * TIERS[axis]))
 
     def _rank(self, place, motion, training):
         """Ranks (B,) of the last movement, a dict, and their mean surprise: the rows after the past, the columns given the rows."""
@@ -164,28 +155,25 @@ class LatentActionModel(SelfSupervisedModel):
         columns, surprise_columns = rank_in(self.expect_columns(h), at["columns"])
         return {"rows": rows, "columns": columns}, ops.mean(surprise_rows + surprise_columns)
 
-    def _odds(self, frames, motion, training):
-        """Chances of the tiers of each rank after both witnesses, a dict of (B, S); `surprise` and `naming`."""
+    def _fused_ranks(self, frames, motion, training):
+        """Ranks after both witnesses, a dict of (B,); `surprise` and `naming`."""
         current, following = (patchify(from_pixels(frames[:, t]), PATCH) for t in (-2, -1))
         rank, surprise = self._rank(current, motion, training)
         seen = self.see_change(ops.concatenate([current, following], axis=-1), training=training)
         logits = {axis: self.tell[axis](seen) for axis in AXES}
-        tier = {axis: ops.cast(ops.minimum(rank[axis] * TIERS[axis], TIERS[axis] - 1.0), "int32") for axis in AXES}
-        naming = sum(keras.losses.sparse_categorical_crossentropy(tier[axis], logits[axis], from_logits=True) for axis in AXES)
-        return {axis: ops.stop_gradient(fused_odds(rank[axis], logits[axis])) for axis in AXES}, surprise, ops.mean(naming)
+        told = {axis: part_of(rank[axis], TIERS[axis]) for axis in AXES}
+        naming = sum(keras.losses.sparse_categorical_crossentropy(told[axis], logits[axis], from_logits=True) for axis in AXES)
+        return {axis: fused_rank(rank[axis], logits[axis]) for axis in AXES}, surprise, ops.mean(naming)
 
     def _codes(self, inputs, training=False):
         """What `call` returns, but for the decoder's part."""
         frames, motion = inputs["frames"], ops.cast(inputs["motion"], "float32")
-        odds, surprise, naming = self._odds(frames, motion, training)
+        rank, surprise, naming = self._fused_ranks(frames, motion, training)
         if not training:  # two looks err less than one
-            mirror, _, _ = self._odds(ops.flip(frames, axis=3), motion * MIRROR, training)
-            odds = {
-                "columns": (odds["columns"] + ops.flip(mirror["columns"], axis=1)) / 2.0,
-                "rows": (odds["rows"] + mirror["rows"]) / 2.0,
-            }
-        coded = {axis: self.quantizer[axis](ops.sqrt(odds[axis] * TIERS[axis]), training=training)["indices"] for axis in AXES}
-        codes = coded["columns"] * ROW_CODES + coded["rows"]
+            mirror, _, _ = self._fused_ranks(ops.flip(frames, axis=3), motion * MIRROR, training)
+            rank = {"columns": (rank["columns"] + 1.0 - mirror["columns"]) / 2.0, "rows": (rank["rows"] + mirror["rows"]) / 2.0}
+        part = {axis: part_of(rank[axis], self.parts[axis]) for axis in AXES}
+        codes = part["columns"] * ROW_CODES + part["rows"]
         return {"codes": codes, "perplexity": perplexity(codes, self.codes), "surprise": surprise, "naming": naming}
 
     def call(self, inputs, training=False):
