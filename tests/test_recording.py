@@ -142,7 +142,7 @@ def test_a_world_is_made_of_videos_alone_and_says_that_it_has_no_true_actions(ti
     without = {name for name in FIGURES if not name.startswith(of_labels) and "_keys" not in name}
     assert set(figures) >= without | {"latent_action.codes_used"}
     assert not any(name.startswith(of_labels) or "_keys" in name for name in set(figures) - FIGURES)
-    place.make("dream_play_tf.py", *world, "--actions", "12.8", "--out", "mine.gif")
+    place.make("dream_play_tf.py", *world, "--actions", "12.6", "--out", "mine.gif")
     refused(place.run("dream_play_tf.py", *world, "--actions", "1d"), "no true actions", "1 to 6")
     refused(place.run("dream_train_tf.py", *world, "--dynamics.actions", "true"), "without true actions", "latent")
 
