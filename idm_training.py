@@ -1,7 +1,7 @@
 """Find the actions without labels: train the latent action model, then learn the keymap from 200 labelled transitions.
 
 Reads record/<world>, writes model/<world>/IDM_Model_<epoch> and keymap.json. Stopped, it goes on from the last finished epoch.
-Example: python idm_training.py --latent_action.codes 6
+Example: python idm_training.py --latent_action.epochs 60
 """
 
 from genie_tf.cli import parse, quiet, run

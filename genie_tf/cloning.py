@@ -29,7 +29,7 @@ from genie_tf.latent_action.keymap import KEY_ACTIONS, KEY_OF_ACTION, KEYS
 from genie_tf.latent_action.model import convolutions
 from genie_tf.layers.pixels import from_pixels, patchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
-from genie_tf.stages import VALIDATION_SAMPLES, latent_actions_of
+from genie_tf.stages import VALIDATION_SAMPLES, latent_actions_of, load_latent_action
 from genie_tf.training.backend import compiled
 from genie_tf.training.loop import load_checkpoint, train
 from genie_tf.training.precision import use_fastest_policy
@@ -195,6 +195,7 @@ def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
         raise UserError(f"record/{expert_world} has no true actions: it takes some labels, and a game to play in")
     if not 1 <= levels <= game.test_levels:
         raise UserError(f"--levels {levels}: from 1 to the {game.test_levels} test levels of record/{expert_world}")
+    count = load_latent_action(config)[0].codes
     codes = {split: latent_actions_of(config, films) for split, films in expert.items()}
     keys = {split: KEY_OF_ACTION[films.action] for split, films in expert.items()}
     use_fastest_policy()
@@ -210,10 +211,10 @@ def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
         play("random", RandomAgent(ORIGINAL, 0.0, levels, np.random.default_rng(seed)))
         oracle = train_policy(config, expert, keys, len(KEYS), "oracle", seed)
         play("oracle", ClonedAgent(oracle, np.eye(len(KEYS)), np.random.default_rng(seed)))
-        policy = train_policy(config, expert, codes, config.latent_action.codes, "latent", seed)
+        policy = train_policy(config, expert, codes, count, "latent", seed)
         for labels in LABELS:
             some = transitions.draw(np.random.default_rng([seed, labels]), labels)
-            table = key_chances(codes["train"][some], keys["train"][some], config.latent_action.codes)
+            table = key_chances(codes["train"][some], keys["train"][some], count)
             play(f"latent.{labels}", ClonedAgent(policy, table, np.random.default_rng(seed)))
     found = {"solved": solved, "expert": coins_of(expert["train"]), "levels": levels}
     write_json(config.model_folder / "cloning.json", found)

@@ -13,7 +13,7 @@ from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
 from genie_tf.latent_action.keymap import FILE as KEYMAP
 from genie_tf.latent_action.keymap import KEY_OF_ACTION, LABELS, learn_keymap, save_keymap
-from genie_tf.latent_action.model import ROW_CODES, LatentActionModel, mirrored
+from genie_tf.latent_action.model import ROW_PARTS, LatentActionModel, mirrored
 from genie_tf.latent_action.registration import register
 from genie_tf.latent_action.st_transformer import STLatentActionModel
 from genie_tf.tokenizer.conv import ConvTokenizer
@@ -129,7 +129,7 @@ def train_latent_action(config: Config, live: bool = False):
     """
     settings = config.latent_action
     by_motion = settings.kind == "motion_rank"
-    if by_motion and settings.codes % ROW_CODES:
+    if by_motion and settings.codes % ROW_PARTS:
         raise UserError(
             f"--latent_action.codes {settings.codes}: each part of the columns is paired with two of the rows: take an even number"
         )
@@ -286,17 +286,18 @@ def train_world_model(config: Config, live: bool = False):
     tokens = {split: tokens_of(config, recording) for split, recording in episodes.items()}
     inputs = {"recording": episodes["train"].fingerprint, "tokenizer": fingerprint(tokenizer_file)}
     if guided:
-        actions = {split: recording.action for split, recording in episodes.items()}
+        count, actions = TRUE_ACTIONS, {split: recording.action for split, recording in episodes.items()}
     else:
-        actions = {split: latent_actions_of(config, recording) for split, recording in episodes.items()}
-        inputs["latent_action"] = fingerprint(load_latent_action(config)[1])
+        latent_action, latent_action_file = load_latent_action(config)
+        count, actions = latent_action.codes, {split: latent_actions_of(config, each) for split, each in episodes.items()}
+        inputs["latent_action"] = fingerprint(latent_action_file)
     use_fastest_policy()
 
     def build():
         model = MaskGitDynamics(
             codes=tokenizer.codes,
             tokens=tokens["train"].shape[1],
-            actions=TRUE_ACTIONS if guided else config.latent_action.codes,
+            actions=count,
             width=settings.width,
             depth=settings.depth,
             heads=settings.heads,

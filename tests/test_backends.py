@@ -36,18 +36,8 @@ def on_jax(*command):
 def test_model_tests_pass_on_jax():
     if keras.backend.backend() == "jax":
         pytest.skip("this is that run")
-    done = on_jax(
-        "-m",
-        "pytest",
-        "tests/test_models.py",
-        "tests/test_benchmarks.py",
-        "-k",
-        "not a_row and not whatever",
-        "-p",
-        "no:cacheprovider",
-        "-n",
-        "0",
-    )
+    options = "-m pytest tests/test_models.py tests/test_benchmarks.py -p no:cacheprovider -n 0 -k"
+    done = on_jax(*options.split(), "not a_row and not whatever")
     assert done.returncode == 0, done.stdout[-3000:]
 
 

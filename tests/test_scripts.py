@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from conftest import FIGURES, ROOT, refused, run_on_full_disk, start, wait_for
 
+from genie_tf.world import World
+
 SCRIPTS = [
     "extract.py", "agent_training.py", "tokenizer_training.py", "idm_training.py", "dream_train_tf.py", "dream_evaluate_tf.py",
     "dream_play_tf.py", "clone_agent.py",
@@ -47,8 +49,13 @@ def test_done_work_is_not_done_again(tiny):
 
 def test_the_paper_s_latent_action_model_trains_and_is_measured(copy):
     options = ["--latent_action.kind", "st_transformer", "--latent_action.depth", "1", "--latent_action.heads", "2"]
+    options += ["--latent_action.codes", "8"]
     assert "keymap, from key to latent action" in copy.make("idm_training.py", *options)
     assert "latent_action.delta_psnr" in copy.make("dream_evaluate_tf.py", "--only_latent_action")
+    copy.make("dream_train_tf.py")
+    assert World.load(copy.folder / "model" / "tiny").actions == 8, (
+        "as many as the latent action model has, whatever the settings say"
+    )
 
 
 def test_checkpoints_stay_every_ten_epochs_and_the_last(copy):

@@ -34,7 +34,7 @@ def transitions(rng, size):
 
 MODELS = {
     "dynamics": (lambda: MaskGitDynamics(codes=16, tokens=4, actions=2, width=16, depth=1, heads=2), tokens),
-    "latent_action": (lambda: LatentActionModel(codes=4, width=8, seed=3), transitions),
+    "latent_action": (lambda: LatentActionModel(codes=4, width=8), transitions),
 }
 
 

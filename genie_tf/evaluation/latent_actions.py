@@ -197,7 +197,7 @@ def latent_action_figures(config: Config, transitions: dict | None = None) -> di
         transitions: From `play_every_key`, those whose effect is known to be seen or not.
     """
     train, test = (Episodes(config.record_folder(split)) for split in ("train", "test"))
-    count = config.latent_action.codes
+    count = load_latent_action(config)[0].codes
     codes = latent_actions_of(config, test)
     rows = test.windows(2, before=1)[:]
     figures = use_figures(codes[rows], test.locate(rows)[0], count) | decoder_figures(config, test, rows, codes[rows])

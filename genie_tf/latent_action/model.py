@@ -30,7 +30,7 @@ MIRROR = np.array([-1, 1, 1], "float32")  # what a mirror makes of a motion
 DECODED = 16  # transitions of a batch that train the decoder: it is most of the work, and needs fewer than the others
 TIERS = {"columns": 12, "rows": 6}  # parts of the rank between which the second witness tells
 DOUBT = 0.25  # standard deviation of the first witness's rank
-ROW_CODES = 2  # equal parts of the rank of the rows, which tell fewer actions apart than the columns
+ROW_PARTS = 2  # equal parts of the rank of the rows, which tell fewer actions apart than the columns
 
 
 def mirrored(rng: np.random.Generator, frames: np.ndarray, motion: np.ndarray) -> dict[str, np.ndarray]:
@@ -114,7 +114,7 @@ class LatentActionModel(SelfSupervisedModel):
         super().__init__(**kwargs, autocast=False)
         self.config = dict(codes=codes, width=width)
         self.codes = codes
-        self.parts = {"columns": codes // ROW_CODES, "rows": ROW_CODES}
+        self.parts = {"columns": codes // ROW_PARTS, "rows": ROW_PARTS}
         self.places = {axis: 2 * REACH[axis] + 1 for axis in AXES}
         quarter, size = width // 4, 3 * width // 2
         self.see_place = convolutions((quarter, 3 * quarter // 2), (2, 2), size, 0.4, "see_place")
@@ -173,7 +173,7 @@ class LatentActionModel(SelfSupervisedModel):
             mirror, _, _ = self._fused_ranks(ops.flip(frames, axis=3), motion * MIRROR, training)
             rank = {"columns": (rank["columns"] + 1.0 - mirror["columns"]) / 2.0, "rows": (rank["rows"] + mirror["rows"]) / 2.0}
         part = {axis: part_of(rank[axis], self.parts[axis]) for axis in AXES}
-        codes = part["columns"] * ROW_CODES + part["rows"]
+        codes = part["columns"] * ROW_PARTS + part["rows"]
         return {"codes": codes, "perplexity": perplexity(codes, self.codes), "surprise": surprise, "naming": naming}
 
     def call(self, inputs, training=False):

@@ -200,6 +200,7 @@ def train(
         keras.utils.set_random_seed(config.seed)
         model = build()
         model.compile(optimizer=make_optimizer(schedule))
+        model.optimizer.build(model.trainable_variables)  # else the first step makes them, and is traced twice for it
     progress = _Progress(title, config.steps_per_epoch, epoch, config.epochs)
     try:
         model.fit(
