@@ -196,7 +196,7 @@ def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
     if not 1 <= levels <= game.test_levels:
         raise UserError(f"--levels {levels}: from 1 to the {game.test_levels} test levels of record/{expert_world}")
     count = load_latent_action(config)[0].codes
-    codes = {split: latent_actions_of(config, films) for split, films in expert.items()}
+    codes = latent_actions_of(config, expert)
     keys = {split: KEY_OF_ACTION[films.action] for split, films in expert.items()}
     use_fastest_policy()
     solved: dict[str, list[float]] = {}

@@ -66,8 +66,7 @@ def train_tokenizer(config: Config, live: bool = False):
         {"recording": episodes["train"].fingerprint},
         live,
     )
-    for split in episodes.values():
-        tokens_of(config, split)
+    tokens_of(config, episodes)
     return checkpoint
 
 
@@ -76,15 +75,18 @@ def load_tokenizer(config: Config):
     return load_checkpoint(config.model_folder, TOKENIZER, "tokenizer_training.py")
 
 
-def tokens_of(config: Config, episodes: Episodes) -> np.ndarray:
-    """Tokens uint16 (R, N) of every row of a recording, from the cache beside the latest tokenizer if they are its own."""
+def tokens_of(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
+    """Tokens uint16 (R, N) of every row of recordings, from the caches beside the latest tokenizer if they are its own."""
     tokenizer, file = load_tokenizer(config)
     encode = compiled(tokenizer.encode)
 
-    def compute(rows):
-        return ops.convert_to_numpy(encode(ops.convert_to_tensor(episodes.frames(rows)))).astype(np.uint16)
+    def of_one(recording):
+        def compute(rows):
+            return ops.convert_to_numpy(encode(ops.convert_to_tensor(recording.frames(rows)))).astype(np.uint16)
 
-    return cached_codes("tokens", episodes, file.parent, fingerprint(file), episodes.windows(1), compute)
+        return cached_codes("tokens", recording, file.parent, fingerprint(file), recording.windows(1), compute)
+
+    return {split: of_one(recording) for split, recording in episodes.items()}
 
 
 # Latent actions ------------------------------------------------------------------------------------
@@ -92,7 +94,7 @@ def tokens_of(config: Config, episodes: Episodes) -> np.ndarray:
 
 def _transitions(config: Config, episodes: dict[str, Episodes]):
     """Where a transition may be, and a function of a split and rows to what `LatentActionModel` sees of them."""
-    motion = {split: motion_of(config, recording) for split, recording in episodes.items()}
+    motion = motion_of(config, episodes)
 
     def take(split: str, rows: np.ndarray) -> dict[str, np.ndarray]:
         around = episodes[split].transition_rows(rows, FRAMES - 2)
@@ -162,7 +164,7 @@ def train_latent_action(config: Config, live: bool = False):
         {"recording": episodes["train"].fingerprint},
         live,
     )
-    codes = {split: latent_actions_of(config, recording) for split, recording in episodes.items()}
+    codes = latent_actions_of(config, episodes)
     if (checkpoint / KEYMAP).exists():
         return checkpoint  # perhaps a person's, from `dream_play_tf.py --calibrate`
     if episodes["train"].known.any():
@@ -184,35 +186,42 @@ def load_latent_action(config: Config):
     return load_checkpoint(config.model_folder, IDM_MODEL, "idm_training.py")
 
 
-def motion_of(config: Config, episodes: Episodes) -> np.ndarray:
-    """What `register` says of every row of a recording and the next: float32 (R, 3); zeros at an episode's last row."""
+def motion_of(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
+    """What `register` says of every row of recordings and the next: float32 (R, 3); zeros at an episode's last row."""
     compare = compiled(register)
-    rows = episodes.windows(2)
 
-    def compute(rows):
-        frames = episodes.frames(rows[:, None] + np.arange(2))
-        return ops.convert_to_numpy(compare(*(ops.convert_to_tensor(frames[:, i]) for i in range(2))))
+    def of_one(recording):
+        def compute(rows):
+            frames = recording.frames(rows[:, None] + np.arange(2))
+            return ops.convert_to_numpy(compare(*(ops.convert_to_tensor(frames[:, i]) for i in range(2))))
 
-    motion = np.zeros((len(episodes), 3), np.float32)
-    motion[rows[:]] = cached_codes("motion", episodes, config.model_folder, register.__name__, rows, compute)
-    return motion
+        rows, motion = recording.windows(2), np.zeros((len(recording), 3), np.float32)
+        motion[rows[:]] = cached_codes("motion", recording, config.model_folder, register.__name__, rows, compute)
+        return motion
+
+    return {split: of_one(recording) for split, recording in episodes.items()}
 
 
-def latent_actions_of(config: Config, episodes: Episodes) -> np.ndarray:
-    """Latent action int32 (R,) taken at every row of a recording; 0 at an episode's last row, which leads nowhere."""
+def latent_actions_of(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
+    """Latent action int32 (R,) taken at every row of recordings; 0 at an episode's last row, which leads nowhere."""
     model, file = load_latent_action(config)
-    rows = episodes.windows(2)
     if isinstance(model, LatentActionModel):
-        infer, (_, take) = compiled(model.code), _transitions(config, {"": episodes})
+        infer, (_, take) = compiled(model.code), _transitions(config, episodes)
     else:
-        infer, take = compiled(model.infer), lambda _, rows: episodes.frames(episodes.transition_rows(rows, FRAMES - 2))
+        infer = compiled(model.infer)
 
-    def compute(rows):
-        return ops.convert_to_numpy(infer(keras.tree.map_structure(ops.convert_to_tensor, take("", rows)))).astype(np.uint8)
+        def take(split, rows):
+            return episodes[split].frames(episodes[split].transition_rows(rows, FRAMES - 2))
 
-    codes = np.zeros(len(episodes), np.int32)
-    codes[rows[:]] = cached_codes("latent_actions", episodes, file.parent, fingerprint(file), rows, compute)
-    return codes
+    def of_one(split, recording):
+        def compute(rows):
+            return ops.convert_to_numpy(infer(keras.tree.map_structure(ops.convert_to_tensor, take(split, rows)))).astype(np.uint8)
+
+        rows, codes = recording.windows(2), np.zeros(len(recording), np.int32)
+        codes[rows[:]] = cached_codes("latent_actions", recording, file.parent, fingerprint(file), rows, compute)
+        return codes
+
+    return {split: of_one(split, recording) for split, recording in episodes.items()}
 
 
 def train_judge(config: Config, live: bool = False):
@@ -283,13 +292,13 @@ def train_world_model(config: Config, live: bool = False):
     if guided and not all(recording.known.all() for recording in episodes.values()):
         raise UserError(f"record/{config.world} has episodes without true actions: train with --dynamics.actions latent")
     tokenizer, tokenizer_file = load_tokenizer(config)
-    tokens = {split: tokens_of(config, recording) for split, recording in episodes.items()}
+    tokens = tokens_of(config, episodes)
     inputs = {"recording": episodes["train"].fingerprint, "tokenizer": fingerprint(tokenizer_file)}
     if guided:
         count, actions = TRUE_ACTIONS, {split: recording.action for split, recording in episodes.items()}
     else:
         latent_action, latent_action_file = load_latent_action(config)
-        count, actions = latent_action.codes, {split: latent_actions_of(config, each) for split, each in episodes.items()}
+        count, actions = latent_action.codes, latent_actions_of(config, episodes)
         inputs["latent_action"] = fingerprint(latent_action_file)
     use_fastest_policy()
 

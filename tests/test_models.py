@@ -25,8 +25,9 @@ def built(model, seed=3):
     """With random weights everywhere, so that nothing is hidden by a start at zero."""
     keras.utils.set_random_seed(seed)
     model.build()
+    rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
-        weight.assign(weight + 0.1 * keras.random.normal(weight.shape, seed=seed))
+        weight.assign(weight + 0.1 * rng.standard_normal(weight.shape))
     return model
 
 

@@ -156,10 +156,11 @@ def visible_figures(name: str, codes, actions, groups, probed, visible: dict[str
     return figures
 
 
-def decoder_figures(config: Config, episodes: Episodes, rows: np.ndarray, codes: np.ndarray) -> dict:
+def decoder_figures(model, episodes: Episodes, rows: np.ndarray, codes: np.ndarray) -> dict:
     """What the model's own decoder makes of its codes.
 
     Args:
+        model: The latent action model.
         episodes: The recording.
         rows: int (n,), of which a few hundred are decoded.
         codes: int (n,), their latent actions.
@@ -168,7 +169,6 @@ def decoder_figures(config: Config, episodes: Episodes, rows: np.ndarray, codes:
         Figures: `latent_action.psnr` of frame t + 1 told from the past and the code, in dB; `latent_action.copy_psnr`, had frame t
         been shown again; `latent_action.delta_psnr`, what is lost in dB if the code is another transition's.
     """
-    model, _ = load_latent_action(config)
     predict = compiled(model.predict_next)
     some = np.linspace(0, len(rows) - 1, min(DECODED, len(rows))).astype(int)
     other = np.random.default_rng(0).permutation(codes[some])
@@ -197,14 +197,15 @@ def latent_action_figures(config: Config, transitions: dict | None = None) -> di
         transitions: From `play_every_key`, those whose effect is known to be seen or not.
     """
     train, test = (Episodes(config.record_folder(split)) for split in ("train", "test"))
-    count = load_latent_action(config)[0].codes
-    codes = latent_actions_of(config, test)
+    model, _ = load_latent_action(config)
+    count, of = model.codes, latent_actions_of(config, {"train": train, "test": test})
+    codes = of["test"]
     rows = test.windows(2, before=1)[:]
-    figures = use_figures(codes[rows], test.locate(rows)[0], count) | decoder_figures(config, test, rows, codes[rows])
+    figures = use_figures(codes[rows], test.locate(rows)[0], count) | decoder_figures(model, test, rows, codes[rows])
     if not (train.known.any() and test.known.any()):
         return figures
     known = train.windows(2, before=1, labelled=True)[:]
-    probed = probes(latent_actions_of(config, train)[known], train.action[known].astype(int), count)
+    probed = probes(of["train"][known], train.action[known].astype(int), count)
     rows = test.windows(2, before=1, labelled=True)[:]
     true = test.action[rows].astype(int)
     figures |= information_figures("latent_action", codes[rows], true, test.locate(rows)[0], probed)

@@ -1,7 +1,7 @@
 """The unsupervised action model: how the picture moved, ranked among the ways it could have moved.
 
 An action is drawn whatever the past was, so the *rank* of its effect among the effects that the past allows means the same in every
-state: the least of them is left, the greatest is right, standing and running, on the ground and in the air. Four steps:
+state, standing and running, on the ground and in the air: one end of them is left, the other is right. Four steps:
 
 1. *Registration.* By how many columns and rows the picture moved between two frames.
 2. *Rank.* A network learns how the picture moves after a given past. The rank of a movement is the share of what was to be expected
