@@ -14,6 +14,7 @@ from genie_tf.config import Config
 from genie_tf.errors import UserError
 
 BAD_INPUT, INTERRUPTED = 2, 130
+MAY_BE_ZERO = ("seed", "temperature", "corruption")
 
 
 def parse(description: str, options: dict[str, dict] | None = None, arguments: list[str] | None = None):
@@ -23,6 +24,9 @@ def parse(description: str, options: dict[str, dict] | None = None, arguments: l
         description: The script's docstring, shown by `--help`.
         options: The script's own options: name to keywords of `add_argument`.
         arguments: The command line, by default the process's own.
+
+    Raises:
+        UserError: a setting is unknown, of another type, or a number that makes no sense.
     """
     import jsonargparse
 
@@ -44,6 +48,12 @@ def parse(description: str, options: dict[str, dict] | None = None, arguments: l
         raise UserError(f"{reason[:400]} (see --help)") from error
     values = parser.instantiate_classes(settings)
     config = Config(**{name: values[name] for name in Config.__dataclass_fields__})
+    for part, section in vars(config).items():
+        if part in ("world", "record"):  # the recorder knows its limits better
+            continue
+        for name, value in vars(section).items():
+            if isinstance(value, (int, float)) and value <= 0 and name not in MAY_BE_ZERO:
+                raise UserError(f"--{part}.{name} {value}: it must be more than 0")
     return config, {name: values[name] for name in options or {}}
 
 

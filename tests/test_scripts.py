@@ -137,6 +137,8 @@ def test_unknown_key_and_wrong_type(place):
     refused(place.run("extract.py", "--record.train_levels", "0"), "train_levels", "8 or more")
     refused(place.run("idm_training.py", "--latent_action.kind", "vae"), "vae", "motion_rank")
     refused(place.run("idm_training.py", "--latent_action.codes", "7"), "codes 7", "even")
+    refused(place.run("idm_training.py", "--latent_action.codes", "0"), "--latent_action.codes 0", "more than 0")
+    refused(place.run("dream_train_tf.py", "--dynamics.learning_rate", "-1"), "learning_rate -1", "more than 0")
     (place.folder / "bad.yaml").write_text("world: x\ntokenizer: {codse: 3}\n")
     refused(place.run("extract.py", config="bad.yaml"), "codse")
     (place.folder / "worse.yaml").write_text("world: [1\n")
