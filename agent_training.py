@@ -10,7 +10,8 @@ from genie_tf.cli import parse, quiet, run
 
 
 def main() -> None:
-    config, own = parse(__doc__, {"steps": {"type": int, "default": 2000000, "help": "decisions to train on, all runs together"}})
+    options: dict[str, dict] = {"steps": {"type": int, "default": 2000000, "help": "decisions to train on, all runs together"}}
+    config, own = parse(__doc__, options, sections=("record",))
     with quiet():
         from genie_tf.episodes.agents import import_ppo
 

@@ -17,7 +17,7 @@ OPTIONS: dict[str, dict] = {
 
 
 def main() -> None:
-    config, own = parse(__doc__, OPTIONS)
+    config, own = parse(__doc__, OPTIONS, sections=("clone",))
     with quiet():
         from genie_tf.cloning import clone
 

@@ -20,7 +20,7 @@ OPTIONS: dict[str, dict] = {
 
 
 def main() -> None:
-    config, own = parse(__doc__, OPTIONS)
+    config, own = parse(__doc__, OPTIONS, sections=("judge", "dynamics", "play"))
     with quiet():
         from genie_tf.evaluation.compare import compare
         from genie_tf.evaluation.evaluate import evaluate, evaluate_latent_actions

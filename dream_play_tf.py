@@ -15,7 +15,7 @@ def main() -> None:
         "out": {"type": str, "default": "dream.gif", "help": "where --actions writes: .gif, .mp4, or a folder for PNGs"},
         "calibrate": {"action": "store_true", "help": "name the latent actions by eye, in the window"},
     }
-    config, own = parse(__doc__, options)
+    config, own = parse(__doc__, options, sections=("dynamics", "play"))
     with quiet():
         from genie_tf.play.session import calibrate, play_keys, play_window
 

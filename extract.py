@@ -26,7 +26,7 @@ OPTIONS = {
 
 
 def main() -> None:
-    config, own = parse(__doc__, OPTIONS)
+    config, own = parse(__doc__, OPTIONS, sections=("record", "play"))
     with quiet():
         from genie_tf.recording import extract
 

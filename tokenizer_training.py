@@ -8,7 +8,7 @@ from genie_tf.cli import parse, quiet, run
 
 
 def main() -> None:
-    config, _ = parse(__doc__)
+    config, _ = parse(__doc__, sections=("tokenizer",))
     with quiet():
         from genie_tf.stages import train_tokenizer
 

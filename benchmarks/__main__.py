@@ -10,8 +10,8 @@ from pathlib import Path
 
 from benchmarks import data, models
 from genie_tf.cli import run
-from genie_tf.episodes.format import write_json
 from genie_tf.errors import UserError
+from genie_tf.files import write_json
 
 ROWS: dict[str, Callable[[], dict]] = data.ROWS | models.ROWS
 MORE = {"tokens_per_second": "tokens/s", "gflops": "GFLOP/s", "p95_ms": "ms at the 95th percentile", "peak_megabytes": "MB at most"}

@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.data import row
 from genie_tf.cli import parse, quiet
 from genie_tf.config import Config
+from genie_tf.kinds import model_class
 
 WARM, LEAST, SECONDS = 2, 5, 3.0  # calls before the timed ones, timed ones at least, and seconds of them
 PLAIN, FULL = "configs/coinrun_plain.yaml", "configs/coinrun.yaml"
@@ -103,17 +104,12 @@ def read_config(file: str, changes: dict) -> Config:
 
 
 def make_tokenizer(config: Config):
-    from genie_tf.tokenizer.conv import ConvTokenizer
-
-    settings = config.tokenizer
-    return ConvTokenizer(settings.codes, settings.code_dim, settings.width, settings.blocks)
+    return model_class("tokenizer", config.tokenizer.kind).from_settings(config.tokenizer)
 
 
 def make_dynamics(config: Config, tokens: int):
-    from genie_tf.dynamics.maskgit import MaskGitDynamics
-
-    settings, actions = config.dynamics, config.latent_action.codes
-    return MaskGitDynamics(CODES, tokens, actions, settings.width, settings.depth, settings.heads, settings.window)
+    settings = config.dynamics
+    return model_class("dynamics", settings.kind).from_settings(settings, CODES, tokens, config.latent_action.codes)
 
 
 def random_frames(*shape: int) -> np.ndarray:
@@ -133,11 +129,10 @@ def train_latent_action(precision: str) -> dict:
     import keras
 
     from genie_tf.latent_action import FRAMES
-    from genie_tf.latent_action.model import LatentActionModel
 
     keras.mixed_precision.set_global_policy(precision)
     settings = read_config(PLAIN, {}).latent_action
-    model = LatentActionModel(settings.codes, settings.width)
+    model = model_class("latent_action", settings.kind).from_settings(settings)
     batch = {
         "frames": random_frames(settings.batch_size, 3),
         "motion": np.zeros((settings.batch_size, FRAMES - 1, 3), np.float32),

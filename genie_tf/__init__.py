@@ -1,0 +1,20 @@
+"""A world model in the manner of Genie: record, train, and play the dream.
+
+`World` and `load_checkpoint` are imported when they are first asked for, so that a script that needs no model waits for none.
+"""
+
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from genie_tf.training.loop import load_checkpoint
+    from genie_tf.world import World
+
+__all__ = ["World", "load_checkpoint"]
+_HOMES = {"World": "genie_tf.world:World", "load_checkpoint": "genie_tf.training.loop:load_checkpoint"}
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return resolve_name(_HOMES[name])

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import errno
 import logging
 import os
@@ -9,21 +10,39 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from genie_tf.config import Config
 from genie_tf.errors import UserError
+from genie_tf.kinds import TABLES, default_kind, kinds_with, model_class
 
 BAD_INPUT, INTERRUPTED = 2, 130
+DEFAULT_CONFIG = "configs/coinrun_plain.yaml"
+SECTIONS = tuple(section.name for section in dataclasses.fields(Config) if section.name != "world")
 MAY_BE_ZERO = ("seed", "temperature", "corruption")
 
 
-def parse(description: str, options: dict[str, dict] | None = None, arguments: list[str] | None = None):
-    """Read `--config`, then the overrides: the result has `Config`'s fields and the script's own options.
+def parse(
+    description: str,
+    options: dict[str, dict] | None = None,
+    arguments: list[str] | None = None,
+    sections: tuple[str, ...] = SECTIONS,
+):
+    """Read `--config`, then the overrides.
+
+    A section of a model has the fields of the kind that it names. Sections that the script does not read are passed over.
 
     Args:
         description: The script's docstring, shown by `--help`.
         options: The script's own options: name to keywords of `add_argument`.
         arguments: The command line, by default the process's own.
+        sections: Names of the sections that the script reads.
+
+    Returns:
+        A `Config`, whose other sections are None, and a dict of the script's own options.
 
     Raises:
         UserError: a setting is unknown, of another type, or a number that makes no sense.
@@ -33,28 +52,93 @@ def parse(description: str, options: dict[str, dict] | None = None, arguments: l
     class Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
         """Keeps the lines of the description, and the examples in it."""
 
+    arguments = sys.argv[1:] if arguments is None else arguments
+    models = [section for section in sections if section in TABLES]
+    named = _named(arguments, models)
+    values = _read_yaml(Path(named["config"]))
+    values = {name: value for name, value in values.items() if name in ("world", *sections)}
     parser = jsonargparse.ArgumentParser(description=description, exit_on_error=False, formatter_class=Help)
-    parser.add_argument("--config", action="config", help="YAML file of settings (default: configs/coinrun_plain.yaml)")
+    parser.add_argument("--config", default=DEFAULT_CONFIG, help="YAML file of settings")
     for name, keywords in (options or {}).items():
         parser.add_argument(f"--{name}", **keywords)
-    parser.add_class_arguments(Config, as_group=False)
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not any(argument.split("=")[0] == "--config" for argument in arguments):
-        arguments = ["--config", "configs/coinrun_plain.yaml", *arguments]
+    parser.add_argument("--world", type=str, default=Config.world, help="name; data go to record/<world>, models to model/<world>")
+    light = {section.name: section.type for section in dataclasses.fields(Config)}
+    for section in sections:
+        settings = light[section]
+        if section in models:
+            kind = named[section] or (values.get(section) or {}).get("kind") or default_kind(section)
+            with quiet():
+                settings = model_class(section, kind).Settings
+            _refuse_other_kinds(section, kind, settings, [*(values.get(section) or {}), *_set_by(arguments, section)])
+        parser.add_argument(f"--{section}", type=settings)
+    if models:
+        kinds = (f"--{section}.kind {' or '.join(TABLES[section])}" for section in models)
+        parser.epilog = f"Kinds of models: {'; '.join(kinds)}. Name one, and --help shows its settings."
     try:
-        settings = parser.parse_args(arguments)
+        settings = parser.parse_args(arguments, namespace=parser.parse_object(values, defaults=True))
     except (jsonargparse.ArgumentError, TypeError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{reason[:400]} (see --help)") from error
-    values = parser.instantiate_classes(settings)
-    config = Config(**{name: values[name] for name in Config.__dataclass_fields__})
+        raise _bad(error) from error
+    made = parser.instantiate_classes(settings)
+    parts: dict[str, Any] = {section: made[section] if section in sections else None for section in SECTIONS}
+    config = Config(world=made["world"], **parts)
+    _check_numbers(config)
+    return config, {name: made[name] for name in options or {}}
+
+
+def _bad(error: Exception) -> UserError:
+    return UserError(f"{' '.join(str(error).split())[:400]} (see --help)")
+
+
+def _named(arguments: list[str], models: list[str]) -> dict[str, Any]:
+    """The file that `--config` names, as `config`, and the kind that the command line names for each section of a model."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--config", default=DEFAULT_CONFIG)
+    for section in models:
+        first.add_argument(f"--{section}.kind", dest=section)
+    try:
+        return vars(first.parse_known_args(arguments)[0])
+    except argparse.ArgumentError as error:
+        raise _bad(error) from error
+
+
+def _read_yaml(file: Path) -> dict:
+    """The sections of a settings file."""
+    try:
+        values = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"can't read --config {file}: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(values, dict) or not all(isinstance(part, dict) for name, part in values.items() if name != "world"):
+        raise UserError(f"--config {file} holds no sections of settings: see {DEFAULT_CONFIG}")
+    unknown = values.keys() - {"world", *SECTIONS}
+    if unknown:
+        raise UserError(f"--config {file}: there is no section {', '.join(map(str, unknown))}; there are {', '.join(SECTIONS)}")
+    return values
+
+
+def _set_by(arguments: list[str], section: str) -> list[str]:
+    """The fields of a section that the command line sets."""
+    starts = f"--{section}."
+    return [argument.removeprefix(starts).split("=")[0] for argument in arguments if argument.startswith(starts)]
+
+
+def _refuse_other_kinds(section: str, kind: str, settings, given: list[str]) -> None:
+    """Refuse a setting that only other kinds have, and name them."""
+    for name in given:
+        if name not in (field.name for field in dataclasses.fields(settings)) and (others := kinds_with(section, name)):
+            raise UserError(
+                f"{section}.{name} is a setting of {section}.kind {' and '.join(others)}, and the kind here is {kind}: "
+                f"write kind: {others[0]}, or leave {name} out"
+            )
+
+
+def _check_numbers(config: Config) -> None:
     for part, section in vars(config).items():
-        if part in ("world", "record"):  # the recorder knows its limits better
+        if part in ("world", "record") or section is None:  # the recorder knows its limits better
             continue
         for name, value in vars(section).items():
-            if isinstance(value, (int, float)) and value <= 0 and name not in MAY_BE_ZERO:
-                raise UserError(f"--{part}.{name} {value}: it must be more than 0")
-    return config, {name: values[name] for name in options or {}}
+            if isinstance(value, (int, float)) and (value < 0 or (value == 0 and name not in MAY_BE_ZERO)):
+                least = "0 or more" if name in MAY_BE_ZERO else "more than 0"
+                raise UserError(f"--{part}.{name} {value}: it must be {least}")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ Reference:
 
 import dataclasses
 import hashlib
-import json
 from pathlib import Path
 
 import keras
@@ -20,13 +19,13 @@ from matplotlib.figure import Figure
 
 from genie_tf.config import Config
 from genie_tf.episodes.agents import ORIGINAL, RandomAgent
-from genie_tf.episodes.dataset import Episodes, batches
-from genie_tf.episodes.format import write_json, write_whole
+from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.episodes.returns import held_out_returns
 from genie_tf.errors import UserError
 from genie_tf.evaluation.game import recorded_with
+from genie_tf.files import alone, read_json, write_json, write_whole
 from genie_tf.latent_action.keymap import KEY_ACTIONS, KEY_OF_ACTION, KEYS
-from genie_tf.latent_action.model import convolutions
+from genie_tf.layers.convolutions import convolutions
 from genie_tf.layers.pixels import from_pixels, patchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.stages import VALIDATION_SAMPLES, latent_actions_of, load_latent_action
@@ -142,22 +141,21 @@ def train_policy(config: Config, expert: dict[str, Episodes], choices: dict[str,
         A function of frames uint8 (B, 2, 64, 64, 3) to logits (B, C).
     """
     settings = dataclasses.replace(config.clone, seed=seed)
-    rows = {split: films.windows(2, labelled=True) for split, films in expert.items()}
     prefix = f"Clone_{kind}_{seed}"
 
-    def take(split: str, some: np.ndarray) -> dict[str, np.ndarray]:
-        return {"frames": expert[split].frames(expert[split].transition_rows(some, 1)[:, :2]), "choice": choices[split][some]}
+    def examples(split: str) -> Examples:
+        films, chosen = expert[split], choices[split]
 
-    def build():
-        policy = ClonedPolicy(count, settings.width)
-        policy.build()
-        return policy
+        def take(rows):
+            return {"frames": films.frames(films.transition_rows(rows, 1)[:, :2]), "choice": chosen[rows]}
+
+        return Examples(films.windows(2, labelled=True), take)
 
     train(
         f"clone, {kind} {seed}",
-        build,
-        lambda step: batches(lambda rng, size: take("train", rows["train"].draw(rng, size)), settings.batch_size, seed, step),
-        take("validation", rows["validation"].spread(VALIDATION_SAMPLES)),
+        lambda: ClonedPolicy(count, settings.width),
+        examples("train").draw,
+        examples("validation").spread(VALIDATION_SAMPLES),
         config.model_folder,
         prefix,
         SCRIPT,
@@ -167,6 +165,7 @@ def train_policy(config: Config, expert: dict[str, Episodes], choices: dict[str,
     return compiled(load_checkpoint(config.model_folder, prefix, SCRIPT)[0].logits)
 
 
+@alone
 def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
     """Clone the expert of `record/<expert_world>` through the latent actions of `model/<world>`, and let everybody play.
 
@@ -225,7 +224,8 @@ def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
 
 def coins_of(films: Episodes) -> float:
     """Share of the recorded episodes, of those that were not cut short, in which the coin was got."""
-    shards = [json.loads(file.read_text()) for file in films.folder.glob("shard*.json")]
+    mend = "run `./data_collect.bash` with the settings it was recorded with: it records the shard anew"
+    shards = [read_json(file, mend, "reward", "episodes", "cut") for file in films.folder.glob("shard*.json")]
     return sum(shard["reward"] for shard in shards) / COIN / max(sum(shard["episodes"] - shard["cut"] for shard in shards), 1)
 
 

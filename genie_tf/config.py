@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from genie_tf.errors import UserError
 
 TOKENIZER, IDM_MODEL, JUDGE = "VQVAE_Model", "IDM_Model", "Judge_Model"  # checkpoints are <name>_<epoch>
 
@@ -57,26 +59,18 @@ class RecordConfig:
 
 
 @dataclass
-class TokenizerConfig:
-    """Frames to tokens.
+class Training:
+    """How a model is trained.
 
     Args:
-        codes: Size of the codebook.
-        code_dim: Size of a code.
-        width: Channels of the network at 8 x 8.
-        blocks: Residual blocks at 8 x 8 on either side of the codebook.
         epochs: Epochs to train.
         steps_per_epoch: Batches in an epoch.
-        batch_size: Frames in a batch.
+        batch_size: Examples in a batch: frames, transitions or sequences.
         learning_rate: Highest learning rate.
-        seed: Seed of weights and batches.
+        seed: Seed of the weights and of the batches.
     """
 
-    codes: int = 1024
-    code_dim: int = 32
-    width: int = 128
-    blocks: int = 1
-    epochs: int = 20
+    epochs: int = 10
     steps_per_epoch: int = 125
     batch_size: int = 64
     learning_rate: float = 1e-3
@@ -84,113 +78,40 @@ class TokenizerConfig:
 
 
 @dataclass
-class LatentActionConfig:
-    """The unsupervised action model.
+class DynamicsConfig(Training):
+    """What every kind of dynamics has.
 
     Args:
-        kind: "motion_rank", which 2 cores train in minutes, or "st_transformer", the paper's.
-        codes: Number of latent actions; for motion_rank even: half as many for the columns, times two for the rows.
-        code_dim: Size of a code (st_transformer).
-        depth: Blocks of the encoder, and of the decoder (st_transformer).
-        heads: Attention heads (st_transformer).
-        patch: Pixels to a side of a patch (st_transformer).
-        length: Frames of a training sequence (st_transformer).
-        width: Channels of the networks at their coarsest grid.
-        epochs: Epochs to train.
-        steps_per_epoch: Batches in an epoch.
-        batch_size: Transitions in a batch.
-        learning_rate: Highest learning rate.
-        seed: Seed of weights and batches.
+        actions: "latent", or "true" for the guided variant, which learns from recorded actions.
+        length: Frames of a training sequence.
     """
 
-    kind: Literal["motion_rank", "st_transformer"] = "motion_rank"
-    codes: int = 6
-    code_dim: int = 32
-    depth: int = 4
-    heads: int = 4
-    patch: int = 16
+    actions: Literal["latent", "true"] = "latent"
     length: int = 8
-    width: int = 128
-    epochs: int = 30
-    steps_per_epoch: int = 120
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    seed: int = 1
 
 
 @dataclass
-class JudgeConfig:
+class JudgeConfig(Training):
     """The supervised action model, which reads from a dream what was asked for.
 
     Args:
         width: Channels of the network at its coarsest grid.
-        epochs: Epochs to train.
-        steps_per_epoch: Batches in an epoch.
-        batch_size: Transitions in a batch.
-        learning_rate: Highest learning rate.
-        seed: Seed of weights and batches.
     """
 
     width: int = 128
-    epochs: int = 10
-    steps_per_epoch: int = 125
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    seed: int = 1
 
 
 @dataclass
-class CloneConfig:
-    """The policies that are cloned from an expert's films.
+class CloneConfig(Training):
+    """The policies that are cloned from an expert's films; each further policy has the next seed.
 
     Args:
         width: Channels of the network at its coarsest grid.
-        epochs: Epochs to train.
-        steps_per_epoch: Batches in an epoch.
-        batch_size: Frames in a batch.
-        learning_rate: Highest learning rate.
-        seed: Seed of weights and batches of the first; each further one has the next.
     """
 
-    width: int = 128
-    epochs: int = 10
     steps_per_epoch: int = 100
     batch_size: int = 128
-    learning_rate: float = 1e-3
-    seed: int = 1
-
-
-@dataclass
-class DynamicsConfig:
-    """The world model proper.
-
-    Args:
-        actions: "latent", or "true" for the guided variant on recorded actions.
-        width: Width of the transformer.
-        depth: Number of blocks.
-        heads: Attention heads.
-        window: Frames that a token sees in one block, its own included.
-        length: Frames of a training sequence.
-        corruption: Share of a sequence's past tokens made wrong in training, at most.
-        epochs: Epochs to train.
-        steps_per_epoch: Batches in an epoch.
-        batch_size: Sequences in a batch.
-        learning_rate: Highest learning rate.
-        seed: Seed of weights, batches, masks.
-    """
-
-    actions: Literal["latent", "true"] = "latent"
     width: int = 128
-    depth: int = 4
-    heads: int = 4
-    window: int = 4
-    length: int = 8
-    corruption: float = 0.1
-    epochs: int = 20
-    steps_per_epoch: int = 105
-    batch_size: int = 8
-    learning_rate: float = 1e-3
-    seed: int = 1
 
 
 @dataclass
@@ -223,22 +144,26 @@ class Config:
     Args:
         world: Name; data go to record/<world>, models to model/<world>.
         record: Where frames come from.
-        tokenizer: Frames to tokens.
-        latent_action: The unsupervised action model.
+        tokenizer: Frames to tokens: the settings of one kind of `genie_tf.tokenizer`.
+        latent_action: The unsupervised action model: the settings of one kind of `genie_tf.latent_action`.
         judge: The supervised action model that the evaluation trains.
-        dynamics: The world model proper.
+        dynamics: The world model proper: the settings of one kind of `genie_tf.dynamics`.
         play: How it is played and measured.
         clone: The policies of clone_agent.py.
     """
 
     world: str = "coinrun_plain"
     record: RecordConfig = field(default_factory=RecordConfig)
-    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
-    latent_action: LatentActionConfig = field(default_factory=LatentActionConfig)
+    tokenizer: Any = None
+    latent_action: Any = None
     judge: JudgeConfig = field(default_factory=JudgeConfig)
-    dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
+    dynamics: Any = None
     play: PlayConfig = field(default_factory=PlayConfig)
     clone: CloneConfig = field(default_factory=CloneConfig)
+
+    def __post_init__(self):
+        if not self.world or self.world.startswith(".") or set(self.world) & set("/\\\0"):
+            raise UserError(f"--world {self.world!r}: a world has a name, such as coinrun_plain, not a path")
 
     @property
     def model_folder(self) -> Path:

@@ -1,5 +1,6 @@
 """What `extract.py` does: record, import, export, describe."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def extract(
     Raises:
         UserError: what is wrong, and what to do.
     """
-    config.world = name or config.world
+    config = dataclasses.replace(config, world=name or config.world)
     asked = [option for option, value in (("--video", video), ("--export", export), ("--describe", describe)) if value]
     if len(asked) > 1:
         raise UserError(f"{' and '.join(asked)} at once: give one of them")

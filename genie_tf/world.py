@@ -1,6 +1,5 @@
 """A trained world: tokenizer, latent actions and dynamics, composed into something that is played like a game."""
 
-import json
 from pathlib import Path
 
 import keras
@@ -8,17 +7,13 @@ import numpy as np
 from keras import ops
 
 from genie_tf.config import IDM_MODEL, TOKENIZER, world_model
-from genie_tf.dynamics.maskgit import MaskGitDynamics
 from genie_tf.dynamics.sampling import sampling_noise
 from genie_tf.episodes.codes import fingerprint
 from genie_tf.errors import UserError
 from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.keymap import TRUE_KEYMAP, load_keymap
-from genie_tf.latent_action.model import LatentActionModel
-from genie_tf.latent_action.st_transformer import STLatentActionModel
-from genie_tf.tokenizer.conv import ConvTokenizer
 from genie_tf.training.backend import compiled
-from genie_tf.training.loop import load_checkpoint
+from genie_tf.training.loop import load_checkpoint, load_facts
 
 
 class World:
@@ -41,9 +36,9 @@ class World:
 
     def __init__(
         self,
-        tokenizer: ConvTokenizer,
-        latent_action: LatentActionModel | STLatentActionModel | None,
-        dynamics: MaskGitDynamics,
+        tokenizer: keras.Model,
+        latent_action: keras.Model | None,
+        dynamics: keras.Model,
         keymap: dict[str, int],
         sampling_steps: int = 4,
         temperature: float = 0.5,
@@ -77,11 +72,11 @@ class World:
         latent_action, keymap = None, TRUE_KEYMAP
         if not guided:
             latent_action, inputs["latent_action"] = load_checkpoint(folder, IDM_MODEL, "idm_training.py")
-            keymap = load_keymap(inputs["latent_action"].parent)
+            keymap = load_keymap(inputs["latent_action"].parent, latent_action.codes)
         dynamics, file = load_checkpoint(folder, world_model(guided), "dream_train_tf.py")
-        trained_on = json.loads((file.parent / "training.json").read_text())["inputs"]
+        trained_on = load_facts(file.parent, "dream_train_tf.py")["inputs"]
         for name, model_file in inputs.items():
-            if trained_on[name] != fingerprint(model_file):
+            if trained_on.get(name) != fingerprint(model_file):
                 raise UserError(f"{file.parent} was trained on another {name} model: run `python dream_train_tf.py` again")
         return cls(tokenizer, latent_action, dynamics, keymap, **settings)
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from genie_tf.dynamics.maskgit import MaskGitDynamics
-from genie_tf.latent_action.model import LatentActionModel
+from genie_tf.latent_action.motion_rank import MotionRankModel
 from genie_tf.latent_action.st_transformer import STLatentActionModel
 from genie_tf.tokenizer.conv import ConvTokenizer
 
 ROOT = Path(__file__).parent.parent
 MODELS = {
     "tokenizer": (ConvTokenizer, dict(codes=16, code_dim=8, width=16)),
-    "latent_action": (LatentActionModel, dict(codes=4, width=16)),
+    "latent_action": (MotionRankModel, dict(codes=4, width=16)),
     "st_latent_action": (STLatentActionModel, dict(codes=4, code_dim=8, width=16, depth=1, heads=2)),
     "dynamics": (MaskGitDynamics, dict(codes=16, tokens=9, actions=3, width=32, depth=2, heads=2, window=2)),
 }

@@ -10,9 +10,10 @@ import pytest
 from genie_tf.config import RecordConfig
 from genie_tf.episodes.agents import ORIGINAL
 from genie_tf.episodes.dataset import Episodes, batches
-from genie_tf.episodes.format import BLOCK, EPISODE_DTYPE, UNKNOWN, Episode, EpisodeWriter, save_array
+from genie_tf.episodes.format import BLOCK, EPISODE_DTYPE, UNKNOWN, Episode, EpisodeWriter
 from genie_tf.episodes.recorder import SHARDS, SPLITS, record, record_shard, shard_game, shard_levels
 from genie_tf.errors import UserError
+from genie_tf.files import save_array
 
 SMALL = RecordConfig(
     hold=3, train_frames=128 * 90, validation_frames=128, test_frames=128, train_levels=40, validation_levels=16, test_levels=24

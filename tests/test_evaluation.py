@@ -10,7 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from genie_tf.cli import parse, quiet
 from genie_tf.episodes.dataset import Episodes
-from genie_tf.episodes.format import EPISODE_DTYPE, save_array
+from genie_tf.episodes.format import EPISODE_DTYPE
 from genie_tf.errors import UserError
 from genie_tf.evaluation import features
 from genie_tf.evaluation.features import block_statistics, inception_features, load_inception, load_video_features
@@ -30,6 +30,7 @@ from genie_tf.evaluation.metrics import (
     ssim,
 )
 from genie_tf.evaluation.rollouts import HORIZON, PROMPT, Moments, another, dream_all, evaluation_windows, rollout
+from genie_tf.files import save_array
 from genie_tf.latent_action.keymap import DIRECTIONS, KEY_ACTIONS, KEY_DIRECTIONS, KEY_OF_ACTION, KEYS, TRUE_KEYMAP
 from genie_tf.stages import latent_actions_of
 from genie_tf.world import World

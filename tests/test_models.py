@@ -9,7 +9,7 @@ from keras import ops
 
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
 from genie_tf.dynamics.sampling import sample_tokens, sampling_noise, unmasking_schedule
-from genie_tf.latent_action.model import MIRROR, LatentActionModel, fused_rank, mirrored, part_of, rank_in
+from genie_tf.latent_action.motion_rank import MIRROR, MotionRankModel, fused_rank, mirrored, part_of, rank_in
 from genie_tf.latent_action.registration import register
 from genie_tf.latent_action.st_transformer import STLatentActionModel
 from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
@@ -57,7 +57,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def latent_action():
-    return built(LatentActionModel(codes=A, width=16))
+    return built(MotionRankModel(codes=A, width=16))
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +241,7 @@ def test_ranks_are_divided_evenly():
 
 def test_the_code_of_a_transition_in_a_mirror_is_the_mirrored_code():
     keras.utils.set_random_seed(2)
-    model = built(LatentActionModel(codes=8, width=16))
+    model = built(MotionRankModel(codes=8, width=16))
     seen = transitions(64)
     mirror = {"frames": seen["frames"][:, :, :, ::-1], "motion": seen["motion"] * MIRROR}
     codes, other = (ops.convert_to_numpy(call(model.code)(inputs)) for inputs in (seen, mirror))
@@ -253,7 +253,7 @@ def test_codes_are_the_actions_whatever_the_past_makes_of_them():
     """Three ways to walk, about another place in each state, twice as far in some; a jump moves that place."""
     rng = np.random.default_rng(1)
     keras.utils.set_random_seed(1)
-    model = LatentActionModel(codes=6, width=16)
+    model = MotionRankModel(codes=6, width=16)
     model.build()
     model.compile(keras.optimizers.Adam(3e-3))
 
@@ -387,7 +387,7 @@ def inputs_of(model):
         return {"tokens": tokens, "actions": actions, **training_masks(RNG, tokens, K, 0.1)}
     if isinstance(model, STLatentActionModel):
         return {"frames": video(8, 3)}
-    return transitions(8) if isinstance(model, LatentActionModel) else video(8)
+    return transitions(8) if isinstance(model, MotionRankModel) else video(8)
 
 
 @pytest.mark.parametrize("name", ["tokenizer", "latent_action", "st_latent_action", "dynamics"])

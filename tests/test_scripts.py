@@ -12,10 +12,17 @@ from conftest import FIGURES, ROOT, refused, run_on_full_disk, start, wait_for
 
 from genie_tf.world import World
 
-SCRIPTS = [
-    "extract.py", "agent_training.py", "tokenizer_training.py", "idm_training.py", "dream_train_tf.py", "dream_evaluate_tf.py",
-    "dream_play_tf.py", "clone_agent.py",
-]  # fmt: skip
+SCRIPTS = {  # and the sections that each reads
+    "extract.py": {"record", "play"}, "agent_training.py": {"record"}, "tokenizer_training.py": {"tokenizer"},
+    "idm_training.py": {"latent_action"}, "dream_train_tf.py": {"dynamics"}, "dream_evaluate_tf.py": {"judge", "dynamics", "play"},
+    "dream_play_tf.py": {"dynamics", "play"}, "clone_agent.py": {"clone"},
+}  # fmt: skip
+EXPLAINED = {
+    "record": "Game steps for which an action is held", "tokenizer": "Size of the codebook",
+    "latent_action": "Number of latent actions",
+    "judge": "--judge.width WIDTH Channels", "dynamics": "Width of the transformer", "play": "MaskGIT steps a frame",
+    "clone": "--clone.width WIDTH Channels",
+}  # fmt: skip
 
 
 def checkpoints(place):
@@ -37,7 +44,7 @@ def test_a_world_is_made(tiny):
     for figure in figures.values():
         assert set(figure) == {"value", "low", "high", "n"} and figure["low"] <= figure["value"] <= figure["high"]
     assert (model / "strips.png").stat().st_size > 1000 and (model / "actions.png").stat().st_size > 1000
-    assert not list(tiny.folder.rglob("*.tmp")) and not list(model.glob("unfinished*"))
+    assert not list(tiny.folder.rglob("*.tmp")) and not list(model.rglob("*.tmp"))
 
 
 def test_done_work_is_not_done_again(tiny):
@@ -103,7 +110,7 @@ def test_stopped_training_goes_on_from_the_last_finished_epoch(copy, how):
     copy.make("dream_train_tf.py", *options)
     history = (model / "world_model_history.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in history[1:]] == [str(epoch) for epoch in range(1, reached + 2)]
-    assert not list(model.glob("unfinished*"))
+    assert not list(model.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.mp4", "folder"])
@@ -123,10 +130,19 @@ def test_given_keys_are_dreamt_into_a_film(tiny, tmp_path, name):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_explains_every_field(place, script):
-    done = place.run(script, "--help", config=None)
-    assert done.returncode == 0
-    assert "Game steps for which an action is held" in done.stdout and "MaskGIT steps a frame" in done.stdout
+def test_help_explains_the_fields_of_the_sections_that_the_script_reads(place, script):
+    said = " ".join(place.make(script, "--help").split())
+    sections = {section: words for section, words in EXPLAINED.items() if words in said}
+    assert set(sections) == SCRIPTS[script]
+    assert all(f"--{section}." in said for section in sections)
+
+
+def test_help_shows_the_settings_of_the_chosen_kind_alone(place):
+    one, other = (
+        place.make("idm_training.py", "--latent_action.kind", kind, "--help") for kind in ("motion_rank", "st_transformer")
+    )
+    assert "--latent_action.patch" in other and "--latent_action.patch" not in one
+    assert all("motion_rank or st_transformer" in said and "--latent_action.codes" in said for said in (one, other))
 
 
 def test_unknown_key_and_wrong_type(place):
@@ -138,9 +154,21 @@ def test_unknown_key_and_wrong_type(place):
     refused(place.run("idm_training.py", "--latent_action.kind", "vae"), "vae", "motion_rank")
     refused(place.run("idm_training.py", "--latent_action.codes", "7"), "codes 7", "even")
     refused(place.run("idm_training.py", "--latent_action.codes", "0"), "--latent_action.codes 0", "more than 0")
-    refused(place.run("dream_train_tf.py", "--dynamics.learning_rate", "-1"), "learning_rate -1", "more than 0")
+    refused(place.run("dream_train_tf.py", "--dynamics.seed", "-1"), "--dynamics.seed -1", "0 or more")
     (place.folder / "bad.yaml").write_text("world: x\ntokenizer: {codse: 3}\n")
-    refused(place.run("extract.py", config="bad.yaml"), "codse")
+    refused(place.run("tokenizer_training.py", config="bad.yaml"), "codse")
+    (place.folder / "bad.yaml").write_text("world: x\ntokeniser: {codes: 3}\n")
+    refused(place.run("extract.py", config="bad.yaml"), "tokeniser", "tokenizer")
+    for given in ([], ["--latent_action.codes", "8"]):  # settings of the time when one section held those of both kinds
+        (place.folder / "old.yaml").write_text("latent_action: {kind: motion_rank, code_dim: 32}\n")
+        refused(
+            place.run("idm_training.py", *given, config="old.yaml"), "code_dim", "write kind: st_transformer", "leave code_dim out"
+        )
+    refused(place.run("idm_training.py", "--latent_action.patch", "8"), "patch", "st_transformer")
+    refused(place.run("tokenizer_training.py", "--world", "../../x"), "../../x", "not a path")
+    refused(place.run("extract.py", "--name", "../x", "--video", "a.mp4"), "../x", "not a path")
+    refused(place.run("clone_agent.py", "--expert", "a/b"), "a/b", "not a path")
+    assert not list(place.folder.glob("record/*")) and not list(place.folder.glob("model/*"))
     (place.folder / "worse.yaml").write_text("world: [1\n")
     refused(place.run("extract.py", config="worse.yaml"))
 
@@ -176,6 +204,6 @@ def test_full_disk_stops_a_training_in_one_line_and_loses_nothing(copy):
     before = (model / "world_model_2" / "model.keras").read_bytes()
     refused(run_on_full_disk(copy, "dream_train_tf.py", "--dynamics.epochs", "3"), "room")
     assert (model / "world_model_2" / "model.keras").read_bytes() == before
-    assert not list(model.glob("unfinished*")) and not (model / "world_model_3").exists()
+    assert not list(model.rglob("*.tmp")) and not (model / "world_model_3").exists()
     copy.make("dream_train_tf.py", "--dynamics.epochs", "3")
     assert (model / "world_model_3").exists()

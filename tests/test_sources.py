@@ -16,10 +16,11 @@ from genie_tf.episodes import recorder
 from genie_tf.episodes.agents import ORIGINAL, make_agent
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.describe import describe_recording, describe_split
-from genie_tf.episodes.format import EPISODE_DTYPE, UNKNOWN, save_array
+from genie_tf.episodes.format import EPISODE_DTYPE, UNKNOWN
 from genie_tf.episodes.recorder import MODES, check, level_range, make_game
 from genie_tf.episodes.video import SIDECAR_DTYPE, VideoImport, encode_video, export_videos, import_videos
 from genie_tf.errors import UserError
+from genie_tf.files import save_array
 from genie_tf.recording import extract
 
 KEEP_ALL = VideoImport(frames_per_second=10, cut=0)

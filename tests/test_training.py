@@ -1,5 +1,6 @@
 """The loop: a run that was killed and resumed ends where an uninterrupted one ends."""
 
+import itertools
 from dataclasses import dataclass
 
 import keras
@@ -7,8 +8,7 @@ import numpy as np
 import pytest
 
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
-from genie_tf.episodes.dataset import batches
-from genie_tf.latent_action.model import LatentActionModel
+from genie_tf.latent_action.motion_rank import MotionRankModel
 from genie_tf.training import loop
 from genie_tf.training.loop import Schedule, latest_checkpoint, train
 
@@ -34,7 +34,7 @@ def transitions(rng, size):
 
 MODELS = {
     "dynamics": (lambda: MaskGitDynamics(codes=16, tokens=4, actions=2, width=16, depth=1, heads=2), tokens),
-    "latent_action": (lambda: LatentActionModel(codes=4, width=8), transitions),
+    "latent_action": (lambda: MotionRankModel(codes=4, width=8), transitions),
 }
 
 
@@ -44,21 +44,15 @@ class Killed(Exception):
 
 def run(name, folder, settings, kill_at=None):
     make, sample = MODELS[name]
+    drawn = itertools.count()
 
-    def build():
-        model = make()
-        model.build()
-        return model
-
-    def stream(step):
-        for batch in batches(sample, settings.batch_size, settings.seed, step):
-            if kill_at is not None and step == kill_at:
-                raise Killed
-            yield batch
-            step += 1
+    def draw(rng, size):
+        if next(drawn) == kill_at:
+            raise Killed
+        return sample(rng, size)
 
     validation = sample(np.random.default_rng(0), 4)
-    return train("test", build, stream, validation, folder, "model", "test.py", settings, {"recording": "1"})
+    return train("test", make, draw, validation, folder, "model", "test.py", settings, {"recording": "1"})
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

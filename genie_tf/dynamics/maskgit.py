@@ -5,11 +5,16 @@ as in training. As *masked* tokens it is what must be predicted, from the clean 
 Both carry the action that led to them as a first token.
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
 import keras
 import numpy as np
 from keras import layers, ops
 
+from genie_tf.config import DynamicsConfig
 from genie_tf.dynamics.sampling import sample_tokens
+from genie_tf.episodes.dataset import Examples, Windows
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.st_block import STBlock, distances
 
@@ -33,6 +38,53 @@ def training_masks(rng: np.random.Generator, tokens_BTN: np.ndarray, codes: int,
         "masked": rng.random((B, T, N)) < rate,
         "past": np.where(wrong, rng.integers(0, codes, (B, T, N)), tokens_BTN).astype(tokens_BTN.dtype),
     }
+
+
+@dataclass
+class MaskGitSettings(DynamicsConfig):
+    """Settings of the MaskGIT dynamics.
+
+    Args:
+        kind: "maskgit".
+        width: Width of the transformer.
+        depth: Number of blocks.
+        heads: Attention heads.
+        window: Frames that a token sees in one block, its own included.
+        corruption: Share of a sequence's past tokens made wrong in training, at most.
+    """
+
+    kind: Literal["maskgit"] = "maskgit"
+    epochs: int = 20
+    steps_per_epoch: int = 105
+    batch_size: int = 8
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    window: int = 4
+    corruption: float = 0.1
+
+
+class Sequences(Examples):
+    """Sequences of tokens and actions, masked anew each time they are drawn.
+
+    Args:
+        windows: Where one may begin.
+        take: Function of rows to a dict of `tokens` int (n, T, N) and `actions` int (n, T).
+        codes: K.
+        corruption: Share of a drawn sequence's past tokens made wrong, at most; those that are measured on have none wrong.
+    """
+
+    def __init__(self, windows: Windows, take, codes: int, corruption: float):
+        super().__init__(windows, take)
+        self.codes, self.corruption = codes, corruption
+
+    def draw(self, rng: np.random.Generator, size: int):
+        batch = super().draw(rng, size)
+        return batch | training_masks(rng, batch["tokens"], self.codes, self.corruption)
+
+    def spread(self, count: int):
+        batch = super().spread(count)
+        return batch | training_masks(np.random.default_rng(0), batch["tokens"], self.codes, 0.0)
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -61,6 +113,7 @@ class MaskGitDynamics(SelfSupervisedModel):
         Genie, section 2.1, "Dynamics model"; the action is prepended, not added (Jasmine).
     """
 
+    Settings = MaskGitSettings
     reported = ("accuracy",)
 
     def __init__(self, codes, tokens, actions, width=192, depth=4, heads=4, window=4, **kwargs):
@@ -75,6 +128,27 @@ class MaskGitDynamics(SelfSupervisedModel):
         self.blocks = [STBlock(heads, window, name=f"block_{i}") for i in range(depth)]
         self.norm = layers.RMSNormalization(name="norm")  # here a gain, a bias and float32 pay: without, it learns more slowly
         self.head = layers.Dense(codes, dtype="float32", name="head")
+
+    @classmethod
+    def from_settings(cls, settings: MaskGitSettings, codes: int, tokens: int, actions: int) -> "MaskGitDynamics":
+        return cls(codes, tokens, actions, settings.width, settings.depth, settings.heads, settings.window)
+
+    @staticmethod
+    def examples(windows: Windows, tokens: np.ndarray, actions: np.ndarray, settings: MaskGitSettings, codes: int) -> Sequences:
+        """Sequences of `settings.length` frames.
+
+        Args:
+            windows: Rows at which a sequence may begin.
+            tokens: int (R, N) of every row.
+            actions: int (R,) of every row.
+            codes: K, size of the tokenizer's codebook.
+        """
+
+        def take(rows):
+            at = rows[:, None] + np.arange(settings.length)
+            return {"tokens": tokens[at].astype(np.int32), "actions": actions[at].astype(np.int32)}
+
+        return Sequences(windows, take, codes, settings.corruption)
 
     def build(self, input_shape=None):
         for block in self.blocks:

@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from genie_tf.config import Config, RecordConfig
 from genie_tf.episodes.agents import POLICY, make_agent
-from genie_tf.episodes.format import FRAME_SIZE, write_whole
+from genie_tf.episodes.format import FRAME_SIZE
 from genie_tf.episodes.recorder import check, level_range, make_game
 from genie_tf.episodes.returns import held_out_returns
+from genie_tf.files import alone, write_whole
 
 ENVIRONMENTS = 64
 ROLLOUT = 128  # decisions of each environment between two updates
@@ -96,6 +97,7 @@ class Keep(BaseCallback):
         write_whole(self.file, lambda file: self.model.save(file))
 
 
+@alone
 def train_agent(config: Config, steps: int) -> None:
     """Train PPO on the training levels for `steps` decisions, keep `model/<world>/agent.zip`, and report returns.
 

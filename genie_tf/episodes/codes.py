@@ -1,5 +1,6 @@
 """What is computed once of every frame of a recording, and kept."""
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -7,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from genie_tf.episodes.dataset import Episodes, Windows
-from genie_tf.episodes.format import write_json, write_whole
+from genie_tf.episodes.dataset import Episodes
+from genie_tf.files import write_json, write_whole
 
 
 def fingerprint(path: Path) -> str:
@@ -18,18 +19,19 @@ def fingerprint(path: Path) -> str:
 
 
 def cached_codes(
-    name: str, episodes: Episodes, folder: Path, made_by: str, rows: Windows, compute, batch_size: int = 256
+    name: str, episodes: Episodes, folder: Path, made_by: str, length: int, compute, batch_size: int = 256
 ) -> np.ndarray:
-    """`compute(rows)` for all `rows`, in batches, read from a file if that is still true.
+    """`compute(rows)` for every row of a recording, in batches, read from a file if that is still true.
 
-    The file carries the fingerprint of the recording, and `made_by`; where either has changed it is computed anew.
+    The file carries the fingerprint of the recording, and `made_by`; where either has changed, or the file is damaged, it is
+    computed anew.
 
     Args:
         name: What is computed, "tokens", "motion" or "latent_actions"; shown, and part of the file's name.
-        episodes: The recording.
+        episodes: The recording, R rows.
         folder: Where the file lies.
         made_by: Fingerprint of the weights that `compute` uses, or its name if it has none.
-        rows: R rows of the recording.
+        length: Rows that `compute` looks at, from each of its rows on; rows with fewer left in their episode get zeros.
         compute: Function of rows (B,) to an array (B, ...); always called with `batch_size` rows.
 
     Returns:
@@ -37,19 +39,25 @@ def cached_codes(
     """
     file = folder / f"{name}_{episodes.folder.parent.name}_{episodes.folder.name}.npy"
     facts = file.with_suffix(".json")
-    truth = {"model": made_by, "recording": episodes.fingerprint, "rows": len(rows)}
-    if file.exists() and facts.exists() and json.loads(facts.read_text()) == truth:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
+    truth = {"model": made_by, "recording": episodes.fingerprint, "rows": len(episodes)}
+    with contextlib.suppress(OSError, ValueError, EOFError):
+        codes = np.load(file, mmap_mode="r", allow_pickle=False)
+        if json.loads(facts.read_text()) == truth and len(codes) == len(episodes):
+            return codes
     facts.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
+    some_row = episodes.windows(length)[:1]
 
     def write(unfinished):
-        for begin in tqdm(range(0, len(rows), batch_size), desc=f"{name} of {episodes.folder}", unit=" batches"):
-            chunk = rows[begin : begin + batch_size]
-            full = np.pad(chunk, (0, batch_size - len(chunk)), mode="edge")  # one shape, one compiled function
-            codes = np.asarray(compute(full))[: len(chunk)]
+        for begin in tqdm(range(0, len(episodes), batch_size), desc=f"{name} of {episodes.folder}", unit=" batches"):
+            rows = np.arange(begin, min(begin + batch_size, len(episodes)))
+            episode, step = episodes.locate(rows)
+            whole = step + length <= episodes.lengths[episode]
+            full = np.pad(np.where(whole, rows, some_row), (0, batch_size - len(rows)), mode="edge")  # one shape, one function
+            codes = np.array(compute(full))[: len(rows)]
+            codes[~whole] = 0
             if begin == 0:
-                shape = (len(rows), *codes.shape[1:])
+                shape = (len(episodes), *codes.shape[1:])
                 description = {"descr": codes.dtype.str, "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(unfinished, description)
             unfinished.write(codes.tobytes())

@@ -1,7 +1,7 @@
 """Recorded episodes as one long film, read from disk a few frames at a time."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -41,6 +41,26 @@ class Windows:
     def spread(self, count: int) -> np.ndarray:
         """At most `count` of the rows, evenly spaced: int (≤ count,)."""
         return self[np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)]
+
+
+class Examples:
+    """What a model is trained on: examples that begin at some rows of a recording.
+
+    Args:
+        windows: The rows.
+        take: Function of rows int (n,) to the batch of their n examples, as the model's `call` takes it.
+    """
+
+    def __init__(self, windows: Windows, take: Callable):
+        self.windows, self.take = windows, take
+
+    def draw(self, rng: np.random.Generator, size: int):
+        """A batch to train on: `size` examples, each as likely."""
+        return self.take(self.windows.draw(rng, size))
+
+    def spread(self, count: int):
+        """A batch to measure on: at most `count` examples, evenly spaced."""
+        return self.take(self.windows.spread(count))
 
 
 class Episodes:

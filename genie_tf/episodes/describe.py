@@ -6,9 +6,10 @@ import numpy as np
 from tqdm import tqdm
 
 from genie_tf.episodes.dataset import Episodes
-from genie_tf.episodes.format import UNKNOWN, write_whole
+from genie_tf.episodes.format import UNKNOWN
 from genie_tf.episodes.recorder import SPLITS
 from genie_tf.errors import UserError
+from genie_tf.files import write_whole
 
 SHEET = (6, 12)  # rows and columns of the contact sheet
 STILL = 1.0  # of 255, mean absolute difference of two frames

@@ -7,8 +7,6 @@ Two formats hold the same array: `.npy`, which anything reads, and `.b2nd` (Blos
 """
 
 import contextlib
-import errno
-import json
 import os
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import blosc2
 import numpy as np
 
 from genie_tf.errors import UserError
+from genie_tf.files import UNFINISHED, write_whole
 
 FRAME_SIZE = 64
 EPISODE_DTYPE = np.dtype(
@@ -29,34 +28,9 @@ EPISODE_DTYPE = np.dtype(
 )
 UNKNOWN = 255  # the action of a row of which nobody knows it
 FORMATS = (".npy", ".b2nd")
-UNFINISHED = ".tmp"
 BLOCK = 64  # rows written at once
 COMPRESSED = 16  # rows compressed together: as many as a window reads
 COMPRESSION = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "typesize": 1, "filters": [blosc2.Filter.NOFILTER], "nthreads": 1}
-
-
-def write_whole(path: Path, write) -> None:
-    """Call `write(file)` on a temporary file, then rename it to `path`: a reader sees the whole file or none."""
-    unfinished = path.with_name(path.name + UNFINISHED)
-    try:
-        with open(unfinished, "wb") as file:
-            write(file)
-        os.replace(unfinished, path)
-    except BaseException as error:
-        unfinished.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is None:  # NumPy's own word for a write that was cut short
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        raise
-
-
-def save_array(path: Path, array: np.ndarray) -> None:
-    """Write an array as `.npy`."""
-    write_whole(path, lambda file: np.save(file, array, allow_pickle=False))
-
-
-def write_json(path: Path, data) -> None:
-    """Write what JSON can hold."""
-    write_whole(path, lambda file: file.write(json.dumps(data, indent=1).encode()))
 
 
 class EpisodeWriter:

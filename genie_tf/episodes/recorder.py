@@ -5,9 +5,7 @@ same episodes come out whatever the number of workers that share the shards, and
 starts again at the first shard that is not done.
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 from pathlib import Path
@@ -19,8 +17,9 @@ from tqdm import tqdm
 
 from genie_tf.config import RecordConfig
 from genie_tf.episodes.agents import POLICY, make_agent
-from genie_tf.episodes.format import UNFINISHED, EpisodeWriter, write_json
+from genie_tf.episodes.format import EpisodeWriter
 from genie_tf.errors import UserError
+from genie_tf.files import UNFINISHED, claimed, read_json, write_json
 
 SPLITS = ("train", "validation", "test")
 SHARDS = 8
@@ -164,29 +163,15 @@ def check(config: RecordConfig) -> None:
             raise UserError(problem)
 
 
-@contextlib.contextmanager
-def claimed(folder: Path, name: str):
-    """Hold what is recorded under `name` in `folder` for this process alone, and clear away what a killed one left half done.
-
-    Raises:
-        UserError: another process is at it.
-    """
-    claim = folder / (name + UNFINISHED)
-    with open(claim, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"another run is recording {folder}/{name}: wait for it, or name another --world") from error
-        for leftover in folder.glob(f"{name}_*{UNFINISHED}"):
-            leftover.unlink()
-        try:
-            yield
-        finally:
-            claim.unlink(missing_ok=True)
+def claim(folder: Path, name: str):
+    """Hold what is recorded under `name` in `folder` for this process alone: see `claimed`."""
+    busy = f"another run is recording {folder}/{name}: wait for it, or name another --world"
+    return claimed(folder, name, busy, f"{name}_*{UNFINISHED}")
 
 
 def recorded(facts: Path, wanted: dict) -> dict | None:
-    """Statistics of what is done, None of what is still to do. What is begun already counts as recorded with its settings.
+    """Statistics of what is done, None of what is still to do. What is begun already counts as recorded with its settings; where
+    the file is damaged, nobody knows, and it is done anew.
 
     Args:
         facts: The `.json` file of a shard or a video: its settings from the beginning, its statistics from the end on.
@@ -197,7 +182,11 @@ def recorded(facts: Path, wanted: dict) -> dict | None:
     """
     if not facts.exists():
         return None
-    stats = json.loads(facts.read_text())
+    try:
+        stats = read_json(facts, "it is made anew", "config")
+    except UserError as error:
+        tqdm.write(str(error))
+        return None
     was = stats.pop("config")
     if was != wanted:
         changed = ", ".join(f"{key} {was.get(key)} -> {wanted[key]}" for key in wanted if was.get(key) != wanted[key])
@@ -233,7 +222,7 @@ def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) 
     frames = sum(getattr(config, f"{split}_frames") // SHARDS for split, *_ in todo)
     with tqdm(total=frames, desc=f"record, worker {worker}", unit=" frames", position=worker, disable=not todo) as progress:
         for split, shard, folder, facts in todo:
-            with claimed(folder, facts.stem):
+            with claim(folder, facts.stem):
                 if recorded(facts, wanted) is None:
                     write_json(facts, {"config": wanted})
                     stats = record_shard(config, split, shard, folder, policy, threads if threads > 1 else 0, progress)

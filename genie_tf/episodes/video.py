@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from genie_tf.config import Config
 from genie_tf.episodes.dataset import Episodes
-from genie_tf.episodes.format import EPISODE_DTYPE, FRAME_SIZE, UNKNOWN, EpisodeWriter, save_array, write_json, write_whole
-from genie_tf.episodes.recorder import SPLITS, claimed, recorded
+from genie_tf.episodes.format import EPISODE_DTYPE, FRAME_SIZE, UNKNOWN, EpisodeWriter
+from genie_tf.episodes.recorder import SPLITS, claim, recorded
 from genie_tf.errors import UserError
+from genie_tf.files import save_array, write_json, write_whole
 
 SIDECAR_DTYPE = np.dtype([(name, EPISODE_DTYPE[name]) for name in ("action", "reward", "first", "level")])
 KEYFRAME_EVERY = 16
@@ -205,7 +206,7 @@ def import_videos(config: Config, pattern: str, options: VideoImport, worker: in
     with tqdm(total=frames, desc=f"import, worker {worker}", unit=" frames", position=worker, disable=not todo) as progress:
         for number, facts, wanted in own:
             progress.set_postfix_str(f"{videos[number].name}, {number + 1} of {len(videos)}")
-            with claimed(root, facts.stem):
+            with claim(root, facts.stem):
                 stats = recorded(facts, wanted)
                 if stats is None:
                     write_json(facts, {"config": wanted})

@@ -1,13 +1,12 @@
 """Worlds side by side: the figures that `dream_evaluate_tf.py` wrote of each."""
 
-import json
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from genie_tf.episodes.format import write_whole
 from genie_tf.errors import UserError
 from genie_tf.evaluation.report import curve, drawing, number, page, table
+from genie_tf.files import read_json, write_whole
 
 CURVES = {
     "dynamics.psnr": "PSNR, dB",
@@ -17,6 +16,7 @@ CURVES = {
     "counterfactual.match": "nearest to the game under the same key",
     "lasting.frechet_blocks": "Fréchet distance to recorded frames, blocks",
 }
+FIGURE = {"value", "low", "high", "n"}
 
 
 def compare(folders: list[str]) -> Path:
@@ -29,20 +29,20 @@ def compare(folders: list[str]) -> Path:
         The page.
 
     Raises:
-        UserError: fewer than two, or one that was not evaluated.
+        UserError: fewer than two, one that was not evaluated or whose figures are damaged, or nothing to compare.
     """
     if len(folders) < 2:
         raise UserError("--compare takes two worlds or more: --compare model/a model/b")
     worlds: dict[str, dict] = {}
     for folder in folders:
         file = Path(folder) if Path(folder).suffix == ".json" else Path(folder) / "evaluation.json"
-        try:
-            worlds[folder] = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"can't read {file}: evaluate it first, `python dream_evaluate_tf.py --world {file.parent.name}`"
-            ) from error
+        mend = f"evaluate it first, `python dream_evaluate_tf.py --world {file.parent.name}`"
+        worlds[folder] = read_json(file, mend)
+        if not all(isinstance(one, dict) and one.keys() >= FIGURE for one in worlds[folder].values()):
+            raise UserError(f"{file} is damaged (it holds something else than figures): {mend}")
     names = [name for name in next(iter(worlds.values())) if all(name in figures for figures in worlds.values())]
+    if not names:
+        raise UserError(f"{' and '.join(worlds)} have no figure in common: evaluate them in the same way")
     width = max(len(name) for name in names)
     print(f"{'':{width}} " + " ".join(f"{folder:>28}" for folder in worlds))
     for name in names:

@@ -9,7 +9,6 @@ import numpy as np
 
 from genie_tf.config import JUDGE, Config, world_model
 from genie_tf.episodes.dataset import Episodes
-from genie_tf.episodes.format import write_json, write_whole
 from genie_tf.evaluation import features
 from genie_tf.evaluation.frames import dream_figures, far_off_figures, lasting_figures, reconstruct, tokenizer_figures
 from genie_tf.evaluation.game import recorded_with
@@ -18,6 +17,7 @@ from genie_tf.evaluation.metrics import bootstrap_figure
 from genie_tf.evaluation.obedience import asked_figures, counterfactual_figures, judge_figures, play_every_key
 from genie_tf.evaluation.report import Findings, grid, write_report
 from genie_tf.evaluation.rollouts import HORIZON, LASTING, PROMPT, Moments, dream_all, evaluation_windows, load_moments
+from genie_tf.files import alone, write_json, write_whole
 from genie_tf.latent_action.keymap import KEYS
 from genie_tf.stages import train_judge
 from genie_tf.training.backend import compiled
@@ -81,6 +81,7 @@ def save_pictures(folder: Path, prefix: str, findings: Findings) -> None:
         write_whole(folder / f"{prefix}{name}.png", lambda file, picture=picture: picture.save(file, format="png"))
 
 
+@alone
 def evaluate_latent_actions(config: Config) -> dict:
     """Measure the latent actions alone, and beside them the supervised model: it takes no tokenizer and no dynamics.
 
@@ -104,6 +105,7 @@ def evaluate_latent_actions(config: Config) -> dict:
     return figures
 
 
+@alone
 def evaluate(
     config: Config, teacher_forced: bool = False, inception_weights: str | None = None, video_features: str | None = None
 ) -> dict:

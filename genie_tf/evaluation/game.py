@@ -1,23 +1,32 @@
 """What the game itself would have shown: recorded moments played on under other actions."""
 
-import json
-
 import numpy as np
 from tqdm import tqdm
 
 from genie_tf.config import RecordConfig
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.recorder import make_game
+from genie_tf.errors import UserError
+from genie_tf.files import read_json
 
 PIXELS, LEVELS = 4, 32  # two frames look different when that many pixels differ by more than that many of 255 levels
 
 
 def recorded_with(episodes: Episodes) -> RecordConfig | None:
-    """The game that a recording was made with, None if it was made from videos."""
-    for file in sorted(episodes.folder.glob("*.json")):
-        config = json.loads(file.read_text()).get("config", {})
-        if "game" in config:
-            return RecordConfig(**config)
+    """The game that a recording was made with, None if it was made from videos.
+
+    Raises:
+        UserError: it was made with a game, and no file of its settings can be read.
+    """
+    files = sorted(episodes.folder.glob("shard*.json"))
+    for file in files:
+        try:
+            return RecordConfig(**read_json(file, "record it anew", "config")["config"])
+        except (UserError, TypeError):
+            continue  # every shard has the same settings
+    if files:
+        mend = "run `./data_collect.bash` with the settings it was recorded with: it records the shard anew"
+        raise UserError(f"{files[0]} is damaged, and so is every other file of settings beside it: {mend}")
     return None
 
 

@@ -4,12 +4,12 @@ import numpy as np
 from tqdm import tqdm
 
 from genie_tf.config import Config, world_model
-from genie_tf.episodes.format import write_json
 from genie_tf.evaluation import features
 from genie_tf.evaluation.evaluate import load_world
 from genie_tf.evaluation.frames import DELTA_AT, paired_distance, reconstruct
 from genie_tf.evaluation.metrics import mean_figure, psnr, ssim
 from genie_tf.evaluation.rollouts import PROMPT, Moments, another, load_moments, rollout
+from genie_tf.files import alone, write_json
 from genie_tf.training.loop import latest_checkpoint
 from genie_tf.world import World
 
@@ -36,6 +36,7 @@ def rows_of_world(world: World, moments: Moments, name: str, actions: np.ndarray
     } | fid(name, dreams["dream"], truth)
 
 
+@alone
 def evaluate_genieredux(config: Config, inception_weights: str | None = None) -> dict:
     """Measure `model/<world>` by that protocol, print it beside the paper's table, and write `genieredux.json`.
 

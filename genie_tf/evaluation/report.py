@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from genie_tf.episodes.format import write_whole
 from genie_tf.evaluation.game import LEVELS, PIXELS
 from genie_tf.evaluation.latent_actions import LEVEL_SETS
+from genie_tf.files import write_whole
 from genie_tf.latent_action.keymap import KEYS
 
 ROWS = {  # what a dream is held against: the end of the metric's name, what it is called, its colour

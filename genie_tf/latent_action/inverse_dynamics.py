@@ -4,10 +4,12 @@ It is the upper bound that the unsupervised model is held against, and the judge
 """
 
 import keras
+import numpy as np
 from keras import layers, ops
 
+from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.latent_action import FRAMES
-from genie_tf.latent_action.keymap import KEYS
+from genie_tf.latent_action.keymap import KEY_OF_ACTION, KEYS
 from genie_tf.layers.pixels import from_pixels, patchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 
@@ -52,6 +54,16 @@ class InverseDynamicsModel(SelfSupervisedModel):
             ],
             name="to_key",
         )
+
+    @staticmethod
+    def examples(recording: Episodes) -> Examples:
+        """Single transitions, from the episodes whose actions are known."""
+
+        def take(rows):
+            read = recording.read(recording.transition_rows(rows, FRAMES - 2))
+            return {"frames": np.ascontiguousarray(read["frame"]), "keys": KEY_OF_ACTION[read["action"][:, -2]]}
+
+        return Examples(recording.windows(2, labelled=True), take)
 
     def build(self, input_shape=None):
         self.logits(ops.zeros((1, FRAMES, 64, 64, 3), "uint8"))

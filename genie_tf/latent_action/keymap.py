@@ -1,12 +1,11 @@
 """Which latent action is which key: learnt from a few labelled transitions, after the training."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from genie_tf.episodes.format import write_json
 from genie_tf.errors import UserError
+from genie_tf.files import read_json, write_json
 
 KEYS = {"none": (3, 4), "a": (1,), "d": (7,), "w": (5,), "aw": (2,), "dw": (8,)}  # Procgen actions that a key press stands for
 KEY_OF_ACTION = np.array([1, 1, 4, 0, 0, 3, 2, 2, 5] + [0] * 6)  # index into KEYS of each of Procgen's 15 actions, by its effect
@@ -44,13 +43,22 @@ def save_keymap(checkpoint: Path, keymap: dict[str, int], labels: int) -> None:
     write_json(checkpoint / FILE, {"codes": keymap, "labelled_transitions": labels})
 
 
-def load_keymap(checkpoint: Path) -> dict[str, int]:
+def load_keymap(checkpoint: Path, latent_actions: int) -> dict[str, int]:
     """From keys to codes.
 
+    Args:
+        checkpoint: Folder of the latent action model.
+        latent_actions: A, number of codes of the model.
+
     Raises:
-        UserError: the latent action model has none.
+        UserError: there is none, it is damaged, or it names a code that the model has not.
     """
-    try:
-        return json.loads((checkpoint / FILE).read_text())["codes"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"no keymap in {checkpoint}: run `python idm_training.py --world {checkpoint.parent.name}`") from error
+    file = checkpoint / FILE
+    mend = f"delete it and run `python idm_training.py --world {checkpoint.parent.name}`"
+    keymap = read_json(file, mend, "codes")["codes"]
+    if not isinstance(keymap, dict) or "none" not in keymap:
+        raise UserError(f'{file} is damaged (it names no code for "none"): {mend}')
+    for key, code in keymap.items():
+        if code not in range(latent_actions):
+            raise UserError(f"{file} gives the key {key} the latent action {code}, of 0 to {latent_actions - 1}: {mend}")
+    return keymap

@@ -1,9 +1,14 @@
 """How far the picture moved between two frames: registration by the least squared difference, over all shifts at once."""
 
+from pathlib import Path
+
 import numpy as np
 from keras import ops
 
+from genie_tf.episodes.codes import cached_codes
+from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.format import FRAME_SIZE
+from genie_tf.training.backend import compiled
 
 REACH = {"columns": 12, "rows": 26}  # the largest shift looked for, in pixels either way
 GRID = 96  # room for a shift beyond the border without wrapping around
@@ -65,3 +70,14 @@ def register(first, second):
     y = part(at(inner_row - 1, inner_column), at(inner_row + 1, inner_column)) + ops.cast(inner_row - up, "float32")
     same = ops.all(ops.equal(first, second), axis=(1, 2, 3))[:, None]
     return ops.where(same, 0.0, ops.stack([x, y, ops.maximum(least, 0.0)], axis=1))
+
+
+def motion_of(recording: Episodes, folder: Path) -> np.ndarray:
+    """What `register` says of every row and the next, kept in `folder`: float32 (R, 3); 0 at an episode's last row."""
+    compare = compiled(register)
+
+    def compute(rows):
+        frames = recording.frames(rows[:, None] + np.arange(2))
+        return ops.convert_to_numpy(compare(*(ops.convert_to_tensor(frames[:, i]) for i in range(2))))
+
+    return cached_codes("motion", recording, folder, f"{register.__name__} {REACH}", 2, compute)

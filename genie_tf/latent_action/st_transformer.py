@@ -1,9 +1,17 @@
-"""The paper's latent action model: a spatio-temporal transformer that must tell frame t + 1 through one of a few codes."""
+"""`st_transformer`, the paper's: a spatio-temporal transformer that must tell frame t + 1 through one of a few codes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import keras
+import numpy as np
 from keras import layers, ops
 
+from genie_tf.config import Training
+from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.episodes.format import FRAME_SIZE
+from genie_tf.latent_action import FRAMES
 from genie_tf.layers.norm import rms_normalize
 from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
@@ -11,6 +19,34 @@ from genie_tf.layers.st_block import STBlock, distances
 from genie_tf.layers.vector_quantizer import VectorQuantizer
 
 LONGEST = 64  # frames that a token can look back over, its own included
+
+
+@dataclass
+class STSettings(Training):
+    """Settings of the paper's latent action model.
+
+    Args:
+        kind: "st_transformer".
+        codes: Number of latent actions.
+        code_dim: Size of a code.
+        width: Width of both transformers.
+        depth: Blocks of the encoder, and of the decoder.
+        heads: Attention heads; divides `width`.
+        patch: Pixels to a side of a patch; divides 64.
+        length: Frames of a training sequence.
+    """
+
+    kind: Literal["st_transformer"] = "st_transformer"
+    epochs: int = 30
+    steps_per_epoch: int = 120
+    batch_size: int = 16
+    codes: int = 6
+    code_dim: int = 32
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    patch: int = 16
+    length: int = 8
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -43,6 +79,7 @@ class STLatentActionModel(SelfSupervisedModel):
         codebook follows a moving average and revives its dead codes.
     """
 
+    Settings = STSettings
     reported = ("psnr", "perplexity")
 
     def __init__(self, codes=6, code_dim=32, width=512, depth=8, heads=8, patch=16, commitment=0.0025, seed=0, **kwargs):
@@ -62,6 +99,25 @@ class STLatentActionModel(SelfSupervisedModel):
         self.embed_code = layers.Dense(width, name="embed_code")
         self.decoder = [STBlock(heads, LONGEST, name=f"decoder_{i}") for i in range(depth)]
         self.head = layers.Dense(3 * patch**2, dtype="float32", name="head")
+
+    @classmethod
+    def from_settings(cls, settings: STSettings) -> "STLatentActionModel":
+        s = settings
+        return cls(s.codes, s.code_dim, s.width, s.depth, s.heads, s.patch, seed=s.seed)
+
+    @staticmethod
+    def examples(recording: Episodes, folder: Path, settings: STSettings) -> Examples:
+        """Films of `settings.length` frames; nothing is kept in `folder`."""
+
+        def take(rows):
+            return {"frames": recording.frames(rows[:, None] + np.arange(settings.length))}
+
+        return Examples(recording.windows(settings.length), take)
+
+    @staticmethod
+    def transitions(recording: Episodes, folder: Path):
+        """A function of rows to what `code` takes: the frames t - 3 … t + 1 of each."""
+        return lambda rows: recording.frames(recording.transition_rows(rows, FRAMES - 2))
 
     def build(self, input_shape=None):
         for block in (*self.encoder, *self.decoder):
@@ -107,6 +163,8 @@ class STLatentActionModel(SelfSupervisedModel):
     def infer(self, frames):
         """Latent action int32 (B,) that led from frame t to frame t + 1, of frames uint8 (B, 5, 64, 64, 3), t - 3 … t + 1."""
         return self._encode(from_pixels(frames))["indices"][:, -1]
+
+    code = infer  # it computes nothing that could be kept of a recording
 
     def predict_next(self, frames, codes):
         """Frame t + 1, uint8 (B, 64, 64, 3), of frames uint8 (B, 5, 64, 64, 3), t - 3 … t + 1, if `codes` int32 (B,) led to it; the

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from genie_tf.config import Config
-from genie_tf.episodes.format import EpisodeWriter, write_json
-from genie_tf.episodes.recorder import SPLITS, check, claimed, level_range, make_game, recorded
+from genie_tf.episodes.format import EpisodeWriter
+from genie_tf.episodes.recorder import SPLITS, check, claim, level_range, make_game, recorded
+from genie_tf.files import read_json, write_json
 from genie_tf.play.window import Window
 
 STEPS_PER_SECOND = 15  # Procgen's own
@@ -29,12 +30,13 @@ def record_human(config: Config) -> None:
     """
     check(config.record)
     root = Path("record") / config.world
-    root.mkdir(parents=True, exist_ok=True)
     summary = root / "human.json"
     wanted = json.loads(json.dumps(dataclasses.asdict(config.record)))
+    if summary.exists():  # it counts the episodes: made anew, it would write over them
+        read_json(summary, f"move {root} away, or name another --world", "config", "episodes")
     stats = recorded(summary, wanted) or {"episodes": 0, "cut": 0, "frames": 0, "reward": 0.0}
     instead = "let an agent play instead, --record.agent original"
-    with claimed(root, "human"), Window(f"recording {config.world}", 64 * config.play.scale, instead) as window:
+    with claim(root, "human"), Window(f"recording {config.world}", 64 * config.play.scale, instead) as window:
         playing = True
         while playing:
             playing = record_level(config, root, stats, window)

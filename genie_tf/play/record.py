@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from genie_tf.episodes.format import write_whole
 from genie_tf.episodes.video import encode_video
 from genie_tf.errors import UserError
+from genie_tf.files import write_whole
 
 
 def enlarge(frames: np.ndarray, scale: int) -> np.ndarray:

@@ -38,6 +38,8 @@ class Window:
 
     def __enter__(self):
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        # SDL would draw through OpenGL; Mesa's then loads an LLVM that does not get on with TensorFlow's: a segmentation fault.
+        os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
         import pygame
 
         self.pygame = pygame

@@ -1,14 +1,39 @@
 """`conv`: the per-frame residual VQ-VAE, quick enough for a CPU."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 import keras
 from keras import layers, ops
 
+from genie_tf.config import Training
+from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.layers.norm import rms_normalize
 from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.vector_quantizer import VectorQuantizer
 
 PATCH = 4  # pixels to a side of the finest grid; one stride 2 follows, so a token covers 8 x 8 pixels
+
+
+@dataclass
+class ConvSettings(Training):
+    """Settings of the convolutional tokenizer.
+
+    Args:
+        kind: "conv".
+        codes: Size of the codebook.
+        code_dim: Size of a code.
+        width: Channels of the network at 8 x 8.
+        blocks: Residual blocks at 8 x 8 on either side of the codebook.
+    """
+
+    kind: Literal["conv"] = "conv"
+    epochs: int = 20
+    codes: int = 1024
+    code_dim: int = 32
+    width: int = 128
+    blocks: int = 1
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -35,6 +60,7 @@ class ConvTokenizer(SelfSupervisedModel):
         van den Oord et al. 2017, arXiv 1711.00937; per-frame tokens as the baseline of Genie, section 3.2.
     """
 
+    Settings = ConvSettings
     reported = ("psnr", "perplexity")
 
     def __init__(self, codes=1024, code_dim=32, width=128, blocks=1, commitment=0.0025, seed=0, **kwargs):
@@ -54,6 +80,15 @@ class ConvTokenizer(SelfSupervisedModel):
         self.upsample = layers.Conv2DTranspose(width // 2, 4, 2, "same", activation="relu", name="upsample")
         self.decoder_fine = conv(width // 2, name="decoder_fine")
         self.to_patches = conv(3 * PATCH**2, activation=None, dtype="float32", name="to_patches")
+
+    @classmethod
+    def from_settings(cls, settings: ConvSettings) -> "ConvTokenizer":
+        return cls(settings.codes, settings.code_dim, settings.width, settings.blocks, seed=settings.seed)
+
+    @staticmethod
+    def examples(recording: Episodes) -> Examples:
+        """Single frames, uint8 (n, 64, 64, 3)."""
+        return Examples(recording.windows(1), recording.frames)
 
     def build(self, input_shape=None):
         self.call(ops.zeros((1, 64, 64, 3), "uint8"))

@@ -1,27 +1,37 @@
 """One loop for all stages: fit, keep checkpoints, go on where a stopped run left off."""
 
+import contextlib
+import importlib
 import json
 import os
 import re
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 from tqdm.auto import tqdm
 
-from genie_tf.episodes.format import write_whole
+from genie_tf.episodes.dataset import batches
 from genie_tf.errors import UserError
+from genie_tf.files import UNFINISHED, read_json, write_whole
 from genie_tf.training.plot import plot_history
 
 KEEP_EVERY = 10  # epochs
-WEIGHTS = "model.keras"
+WEIGHTS, FACTS = "model.keras", "training.json"
+
+
+def checkpoints(folder: Path, prefix: str) -> dict[int, Path]:
+    """The checkpoint folders `<prefix>_<epoch>`, by epoch."""
+    found = {int(m[1]): path for path in folder.glob(f"{prefix}_*") if (m := re.fullmatch(rf"{prefix}_(\d+)", path.name))}
+    return dict(sorted(found.items()))
 
 
 def latest_checkpoint(folder: Path, prefix: str) -> Path | None:
-    """The checkpoint folder `<prefix>_<epoch>` of the highest epoch, or None."""
-    epochs = {int(m[1]): path for path in folder.glob(f"{prefix}_*") if (m := re.fullmatch(rf"{prefix}_(\d+)", path.name))}
-    return epochs[max(epochs)] if epochs else None
+    """The checkpoint of the highest epoch, or None."""
+    found = checkpoints(folder, prefix)
+    return found[max(found)] if found else None
 
 
 def load_checkpoint(folder: Path, prefix: str, made_by: str):
@@ -41,27 +51,53 @@ def load_checkpoint(folder: Path, prefix: str, made_by: str):
     checkpoint = latest_checkpoint(folder, prefix)
     if checkpoint is None:
         raise UserError(f"no {prefix}_* in {folder}: train one with `python {made_by} --world {folder.name}`")
+    file = checkpoint / WEIGHTS
     try:
-        return keras.saving.load_model(checkpoint / WEIGHTS), checkpoint / WEIGHTS
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"can't read {checkpoint} ({reason}): delete it and run `python {made_by}` again") from error
+        with zipfile.ZipFile(file) as archive:
+            module = json.loads(archive.read("config.json"))["module"]
+        if module.split(".")[0] == __package__.split(".")[0]:
+            importlib.import_module(module)  # Keras knows a class once its module is imported
+        return keras.saving.load_model(file), file
+    except Exception as error:  # whatever zip, JSON, HDF5 and Keras make of a bad file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"can't read {file} ({reason[:200]}): {again(checkpoint, made_by)}") from error
+
+
+def again(checkpoint: Path, made_by: str) -> str:
+    """What to do about a damaged checkpoint."""
+    return f"delete {checkpoint} and run `python {made_by} --world {checkpoint.parent.name}` again"
+
+
+def load_facts(checkpoint: Path, made_by: str) -> dict:
+    """What a checkpoint says of its training: `settings`, `inputs` and `history`.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    return read_json(checkpoint / FACTS, again(checkpoint, made_by), "settings", "inputs", "history")
 
 
 def save_checkpoint(model: keras.Model, folder: Path, prefix: str, epoch: int, facts: dict) -> None:
     """Write `<prefix>_<epoch>`: under a temporary name, then renamed, so that it is whole or absent."""
-    unfinished = folder / f"unfinished_{prefix}"
+    unfinished = folder / (prefix + UNFINISHED)
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
         model.save(unfinished / WEIGHTS)
-        (unfinished / "training.json").write_text(json.dumps(facts, indent=1))
+        (unfinished / FACTS).write_text(json.dumps(facts, indent=1))
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    target = folder / f"{prefix}_{epoch}"
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(unfinished, target)
+    os.replace(unfinished, folder / f"{prefix}_{epoch}")
+
+
+def discard(checkpoint: Path, prefix: str) -> None:
+    """Delete a checkpoint so that a run that is killed meanwhile leaves none that lacks a part."""
+    unfinished = checkpoint.with_name(prefix + UNFINISHED)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(checkpoint, unfinished)
+    shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -105,7 +141,7 @@ class _Keeper(keras.callbacks.Callback):
         self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in (logs or {}).items()})
         save_checkpoint(self.model, self.folder, self.prefix, epoch + 1, self.facts | {"history": self.history})
         if epoch % KEEP_EVERY:
-            shutil.rmtree(self.folder / f"{self.prefix}_{epoch}", ignore_errors=True)
+            discard(self.folder / f"{self.prefix}_{epoch}", self.prefix)
         write_history(self.folder / f"{self.prefix}_history.csv", self.history)
         self.display = plot_history(self.history, self.folder / f"{self.prefix}_loss.png", self.live, self.display)
 
@@ -142,8 +178,8 @@ def write_history(path: Path, history: list[dict]) -> None:
 
 def train(
     title: str,
-    build,
-    batches_from,
+    make: Callable[[], keras.Model],
+    draw: Callable,
     validation,
     folder: Path,
     prefix: str,
@@ -159,37 +195,42 @@ def train(
 
     Args:
         title: Shown before the progress bar.
-        build: Function of no arguments to a built, uncompiled model; the global seed is set before it.
-        batches_from: Function of the first step to an endless iterator of batches.
+        make: Function of no arguments to an unbuilt, uncompiled model; the global seed is set before it.
+        draw: Function of a `numpy.random.Generator` and the batch size to a batch, as the model's `call` takes it.
         validation: Arrays that fit in memory, as the model's `call` takes them.
         folder: `model/<world>`.
         prefix: First part of the checkpoint folders' names.
         made_by: The script that calls, for errors.
-        config: Section of the configuration, with `epochs`, `steps_per_epoch`, `learning_rate`, `batch_size`.
+        config: A `Training`.
         inputs: Fingerprints of what the training reads; other inputs make a checkpoint stale.
         live: Whether to draw the loss in a notebook while it falls.
 
     Returns:
         The folder of the last checkpoint.
+
+    Raises:
+        UserError: the last checkpoint is damaged.
     """
     settings = {name: value for name, value in vars(config).items() if name != "epochs"}
     facts = {"settings": settings, "inputs": inputs}
-    shutil.rmtree(folder / f"unfinished_{prefix}", ignore_errors=True)
     epoch, history = 0, []
-    checkpoint = latest_checkpoint(folder, prefix)
-    if checkpoint is not None:
-        known = json.loads((checkpoint / "training.json").read_text())
+    found = checkpoints(folder, prefix)
+    if found:
+        last, checkpoint = found.popitem()
+        known = load_facts(checkpoint, made_by)
         if {name: known[name] for name in facts} == json.loads(json.dumps(facts)):
-            epoch, history = int(checkpoint.name.rsplit("_", 1)[1]), known["history"]
+            epoch, history = last, known["history"]
+            stray = [path for at, path in found.items() if at % KEEP_EVERY]  # left by a run that was killed
         else:
             for old in folder.glob(f"{prefix}_*.old"):
                 shutil.rmtree(old)
             aside = checkpoint.with_name(checkpoint.name + ".old")
             os.replace(checkpoint, aside)
             print(f"{checkpoint} was trained with other settings or on other data: kept as {aside.name}, training anew")
-            for old in folder.glob(f"{prefix}_*[0-9]"):
-                shutil.rmtree(old)
-    if checkpoint is not None and epoch >= config.epochs:
+            stray = list(found.values())
+        for path in stray:
+            discard(path, prefix)
+    if epoch >= config.epochs:
         print(f"{title}: done already, {checkpoint}")
         return checkpoint
     schedule = Schedule(config.learning_rate, config.epochs * config.steps_per_epoch)
@@ -198,13 +239,14 @@ def train(
         model.optimizer.learning_rate = schedule  # of a training that may have been made longer
     else:
         keras.utils.set_random_seed(config.seed)
-        model = build()
+        model = make()
+        model.build()
         model.compile(optimizer=make_optimizer(schedule))
         model.optimizer.build(model.trainable_variables)  # else the first step makes them, and is traced twice for it
     progress = _Progress(title, config.steps_per_epoch, epoch, config.epochs)
     try:
         model.fit(
-            batches_from(epoch * config.steps_per_epoch),
+            batches(draw, config.batch_size, config.seed, epoch * config.steps_per_epoch),
             epochs=config.epochs,
             initial_epoch=epoch,
             steps_per_epoch=config.steps_per_epoch,

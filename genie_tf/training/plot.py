@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from genie_tf.episodes.format import write_whole
+from genie_tf.files import write_whole
 
 
 def plot_history(history: list[dict], path: Path, live: bool = False, display=None):

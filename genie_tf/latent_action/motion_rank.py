@@ -1,4 +1,4 @@
-"""The unsupervised action model: how the picture moved, ranked among the ways it could have moved.
+"""`motion_rank`, for pictures that scroll: how the picture moved, ranked among the ways in which it could have moved.
 
 An action is drawn whatever the past was, so the *rank* of its effect among the effects that the past allows means the same in every
 state, standing and running, on the ground and in the air: one end of them is left, the other is right. Four steps:
@@ -12,13 +12,21 @@ state, standing and running, on the ground and in the air: one end of them is le
    A latent action is the pair. Nothing is learned in this, so no code can die.
 """
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
 import keras
 import numpy as np
 from keras import layers, ops
 
+from genie_tf.config import Training
+from genie_tf.episodes.dataset import Episodes, Examples
+from genie_tf.errors import UserError
 from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.decoder import MotionDecoder
-from genie_tf.latent_action.registration import REACH, register
+from genie_tf.latent_action.registration import REACH, motion_of, register
+from genie_tf.layers.convolutions import convolutions
 from genie_tf.layers.pixels import from_pixels, patchify, to_pixels
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.vector_quantizer import perplexity
@@ -49,19 +57,6 @@ def mirrored(rng: np.random.Generator, frames: np.ndarray, motion: np.ndarray) -
     return {"frames": frames, "motion": np.where(flip[:, None, None], motion * MIRROR, motion)}
 
 
-def convolutions(widths: tuple[int, ...], strides: tuple[int, ...], size: int, dropout: float, name: str):
-    """A small network from patches to a vector of `size`."""
-    return keras.Sequential(
-        [
-            *(layers.Conv2D(width, 3, stride, padding="same", activation="relu") for width, stride in zip(widths, strides)),
-            layers.Flatten(),
-            layers.Dropout(dropout),
-            layers.Dense(size, activation="relu"),
-        ],
-        name=name,
-    )
-
-
 def rank_in(logits_BS, place_B):
     """Where `place_B` lies in a distribution over S places in order: the share below it and half its own, float32 (B,) in 0 … 1;
     and its surprise in nats (B,)."""
@@ -85,8 +80,47 @@ def part_of(rank_B, parts: int):
     return ops.cast(ops.minimum(rank_B * parts, parts - 1.0), "int32")
 
 
+@dataclass
+class MotionRankSettings(Training):
+    """Settings of the latent action model that ranks the picture's movement.
+
+    Args:
+        kind: "motion_rank".
+        codes: Number of latent actions, even: half as many for the columns, times two for the rows.
+        width: Channels of the networks at their coarsest grid.
+    """
+
+    kind: Literal["motion_rank"] = "motion_rank"
+    epochs: int = 30
+    steps_per_epoch: int = 120
+    batch_size: int = 128
+    codes: int = 6
+    width: int = 128
+
+
+class Transitions(Examples):
+    """Transitions of a recording as `MotionRankModel` sees them; of those that are drawn, half are seen in a mirror.
+
+    Args:
+        recording: The episodes.
+        folder: Where the movements of all its frames are kept.
+    """
+
+    def __init__(self, recording: Episodes, folder: Path):
+        super().__init__(recording.windows(2, before=1), self._take)
+        self.recording, self.motion = recording, motion_of(recording, folder)
+
+    def _take(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        around = self.recording.transition_rows(rows, FRAMES - 2)
+        went_on = np.diff(around)[..., None] == 1  # an episode's first row stands for earlier ones
+        return {"frames": self.recording.frames(around[:, -3:]), "motion": self.motion[around[:, :-1]] * went_on}
+
+    def draw(self, rng: np.random.Generator, size: int):
+        return mirrored(rng, **super().draw(rng, size))
+
+
 @keras.saving.register_keras_serializable("genie_tf")
-class LatentActionModel(SelfSupervisedModel):
+class MotionRankModel(SelfSupervisedModel):
     """One of a few codes for what happened between frame t and frame t + 1.
 
     Args:
@@ -108,6 +142,7 @@ class LatentActionModel(SelfSupervisedModel):
         "Remarks on a multivariate transformation".
     """
 
+    Settings = MotionRankSettings
     reported = ("surprise", "naming", "psnr", "perplexity")
 
     def __init__(self, codes=6, width=128, **kwargs):
@@ -138,6 +173,27 @@ class LatentActionModel(SelfSupervisedModel):
         self.tell = {axis: layers.Dense(TIERS[axis], dtype="float32", name=f"tell_{axis}") for axis in AXES}
         self.decoder = MotionDecoder(codes, width, name="decoder")
 
+    @classmethod
+    def from_settings(cls, settings: MotionRankSettings) -> "MotionRankModel":
+        """
+        Raises:
+            UserError: the number of codes is odd.
+        """
+        if settings.codes % ROW_PARTS:
+            reason = "each part of the columns is paired with two of the rows: take an even number"
+            raise UserError(f"--latent_action.codes {settings.codes}: {reason}")
+        return cls(settings.codes, settings.width)
+
+    @staticmethod
+    def examples(recording: Episodes, folder: Path, settings: MotionRankSettings) -> Transitions:
+        """Single transitions, with the movements that led there."""
+        return Transitions(recording, folder)
+
+    @staticmethod
+    def transitions(recording: Episodes, folder: Path):
+        """A function of rows to what `code` takes."""
+        return Transitions(recording, folder).take
+
     def build(self, input_shape=None):
         self.call({"frames": ops.zeros((1, 3, 64, 64, 3), "uint8"), "motion": ops.zeros((1, FRAMES - 1, 3))})
 
@@ -156,25 +212,27 @@ class LatentActionModel(SelfSupervisedModel):
         return {"rows": rows, "columns": columns}, ops.mean(surprise_rows + surprise_columns)
 
     def _fused_ranks(self, frames, motion, training):
-        """Ranks after both witnesses, a dict of (B,); `surprise` and `naming`."""
+        """A dict: `rank` after both witnesses, itself a dict of (B,); `surprise` and `naming`."""
         current, following = (patchify(from_pixels(frames[:, t]), PATCH) for t in (-2, -1))
         rank, surprise = self._rank(current, motion, training)
         seen = self.see_change(ops.concatenate([current, following], axis=-1), training=training)
         logits = {axis: self.tell[axis](seen) for axis in AXES}
         told = {axis: part_of(rank[axis], TIERS[axis]) for axis in AXES}
         naming = sum(keras.losses.sparse_categorical_crossentropy(told[axis], logits[axis], from_logits=True) for axis in AXES)
-        return {axis: fused_rank(rank[axis], logits[axis]) for axis in AXES}, surprise, ops.mean(naming)
+        fused = {axis: fused_rank(rank[axis], logits[axis]) for axis in AXES}
+        return {"rank": fused, "surprise": surprise, "naming": ops.mean(naming)}
 
     def _codes(self, inputs, training=False):
         """What `call` returns, but for the decoder's part."""
         frames, motion = inputs["frames"], ops.cast(inputs["motion"], "float32")
-        rank, surprise, naming = self._fused_ranks(frames, motion, training)
+        look = self._fused_ranks(frames, motion, training)
+        rank = look["rank"]
         if not training:  # two looks err less than one
-            mirror, _, _ = self._fused_ranks(ops.flip(frames, axis=3), motion * MIRROR, training)
+            mirror = self._fused_ranks(ops.flip(frames, axis=3), motion * MIRROR, training)["rank"]
             rank = {"columns": (rank["columns"] + 1.0 - mirror["columns"]) / 2.0, "rows": (rank["rows"] + mirror["rows"]) / 2.0}
         part = {axis: part_of(rank[axis], self.parts[axis]) for axis in AXES}
         codes = part["columns"] * ROW_PARTS + part["rows"]
-        return {"codes": codes, "perplexity": perplexity(codes, self.codes), "surprise": surprise, "naming": naming}
+        return {"codes": codes, "perplexity": perplexity(codes, self.codes), "surprise": look["surprise"], "naming": look["naming"]}
 
     def call(self, inputs, training=False):
         out = self._codes(inputs, training)

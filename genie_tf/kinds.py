@@ -1,0 +1,35 @@
+"""Which class a section's `kind` names: the tables of the three folders, read only when a class is asked for."""
+
+import dataclasses
+from pkgutil import resolve_name
+
+from genie_tf import dynamics, latent_action, tokenizer
+from genie_tf.errors import UserError
+
+TABLES = {"tokenizer": tokenizer.KINDS, "latent_action": latent_action.KINDS, "dynamics": dynamics.KINDS}
+
+
+def default_kind(section: str) -> str:
+    """The first of the table."""
+    return next(iter(TABLES[section]))
+
+
+def model_class(section: str, kind: str):
+    """The class of a model.
+
+    Args:
+        section: "tokenizer", "latent_action" or "dynamics".
+        kind: One of that folder's table.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    table = TABLES[section]
+    if kind not in table:
+        raise UserError(f"{section}.kind {kind}: choose one of {', '.join(table)}")
+    return resolve_name(table[kind])
+
+
+def kinds_with(section: str, field: str) -> list[str]:
+    """The kinds that have a setting of that name."""
+    return [kind for kind in TABLES[section] if field in (f.name for f in dataclasses.fields(model_class(section, kind).Settings))]
