@@ -1,13 +1,17 @@
 """What the tests share: a tiny world, made once by the real scripts."""
 
+import contextlib
 import fcntl
+import io
 import os
 import resource
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -58,20 +62,38 @@ class Place:
         (folder / "tiny.yaml").write_text(TINY)
 
     def run(self, script: str, *options: str, config: str = "tiny.yaml", **environment: str) -> subprocess.CompletedProcess:
-        options = ("--config", config, *options) if config else options
-        return subprocess.run(
-            [sys.executable, ROOT / script, *options],
-            cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        """Run a script in this process: importing TensorFlow anew takes longer than most of them."""
+        command = [str(ROOT / script), "--config", config, *options]
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            patch.chdir(self.folder)
+            patch.setattr(sys, "argv", command)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            try:
+                runpy.run_path(command[0], run_name="__main__")
+            except SystemExit as end:
+                code = end.code or 0
+            except Exception:
+                traceback.print_exc()
+                code = 1
+            finally:
+                forget_models()
+        return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
     def make(self, script: str, *options: str) -> str:
         done = self.run(script, *options)
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
+
+
+def forget_models() -> None:
+    """Leave Keras as a new process finds it."""
+    if "keras" in sys.modules:
+        import keras
+
+        keras.mixed_precision.set_global_policy("float32")
+        keras.backend.clear_session()
 
 
 @pytest.fixture

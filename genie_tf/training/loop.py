@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from genie_tf.files import UNFINISHED, read_json, write_whole
 from genie_tf.training.plot import plot_history
 
 KEEP_EVERY = 10  # epochs
+PLOT_EVERY = 5.0  # seconds
 WEIGHTS, FACTS = "model.keras", "training.json"
 
 
@@ -34,13 +36,14 @@ def latest_checkpoint(folder: Path, prefix: str) -> Path | None:
     return found[max(found)] if found else None
 
 
-def load_checkpoint(folder: Path, prefix: str, made_by: str):
+def load_checkpoint(folder: Path | str, prefix: str, made_by: str, optimizer: bool = False):
     """Load the latest model.
 
     Args:
         folder: `model/<world>`.
         prefix: First part of the checkpoint's name, such as "VQVAE_Model".
         made_by: The script that makes it, for the error.
+        optimizer: Whether to load that too, to go on training: it takes twice the memory of the weights.
 
     Returns:
         The model, and the path of its file.
@@ -48,6 +51,7 @@ def load_checkpoint(folder: Path, prefix: str, made_by: str):
     Raises:
         UserError: there is none, or it can't be read.
     """
+    folder = Path(folder)
     checkpoint = latest_checkpoint(folder, prefix)
     if checkpoint is None:
         raise UserError(f"no {prefix}_* in {folder}: train one with `python {made_by} --world {folder.name}`")
@@ -57,7 +61,7 @@ def load_checkpoint(folder: Path, prefix: str, made_by: str):
             module = json.loads(archive.read("config.json"))["module"]
         if module.split(".")[0] == __package__.split(".")[0]:
             importlib.import_module(module)  # Keras knows a class once its module is imported
-        return keras.saving.load_model(file), file
+        return keras.saving.load_model(file, compile=optimizer), file
     except Exception as error:  # whatever zip, JSON, HDF5 and Keras make of a bad file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"can't read {file} ({reason[:200]}): {again(checkpoint, made_by)}") from error
@@ -130,12 +134,15 @@ def make_optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
 
 
 class _Keeper(keras.callbacks.Callback):
-    """After each epoch: history.csv, loss plot, checkpoint. The checkpoint of the epoch before goes unless its turn is to stay."""
+    """After each epoch: history.csv, checkpoint, and the loss plot if some seconds have passed since the last.
+
+    The checkpoint of the epoch before is deleted, unless it is one of those that stay.
+    """
 
     def __init__(self, folder, prefix, facts, history, live):
         super().__init__()
         self.folder, self.prefix, self.facts, self.history = folder, prefix, facts, history
-        self.live, self.display = live, None
+        self.live, self.display, self.plotted = live, None, time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
         self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in (logs or {}).items()})
@@ -143,7 +150,9 @@ class _Keeper(keras.callbacks.Callback):
         if epoch % KEEP_EVERY:
             discard(self.folder / f"{self.prefix}_{epoch}", self.prefix)
         write_history(self.folder / f"{self.prefix}_history.csv", self.history)
-        self.display = plot_history(self.history, self.folder / f"{self.prefix}_loss.png", self.live, self.display)
+        if epoch + 1 == self.params["epochs"] or time.monotonic() > self.plotted + PLOT_EVERY:
+            self.display = plot_history(self.history, self.folder / f"{self.prefix}_loss.png", self.live, self.display)
+            self.plotted = time.monotonic()
 
 
 class _Chance(keras.callbacks.Callback):
@@ -235,7 +244,7 @@ def train(
         return checkpoint
     schedule = Schedule(config.learning_rate, config.epochs * config.steps_per_epoch)
     if epoch:
-        model, _ = load_checkpoint(folder, prefix, made_by)
+        model, _ = load_checkpoint(folder, prefix, made_by, optimizer=True)
         model.optimizer.learning_rate = schedule  # of a training that may have been made longer
     else:
         keras.utils.set_random_seed(config.seed)
