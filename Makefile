@@ -9,7 +9,7 @@ export PYTHON := $(RUN)
 export TF_CPP_MIN_LOG_LEVEL := 3
 FIND_PYTHON := for p in python3.11 python3.12 python3 python; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done
 
-.PHONY: help setup demo agent play notebooks bench test lint format lock clean
+.PHONY: help setup demo agent play notebooks bench test screen lint format lock clean
 help: ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
@@ -52,8 +52,11 @@ notebooks: setup ## open the notebooks
 bench: setup ## speed and size, each beside its limit; ROW=load measures one
 	@$(RUN) -m benchmarks $(if $(ROW),--only $(ROW))
 
-test: .venv/installed_dev lint ## lint, types and tests
-	@$(RUN) -m pytest
+test: .venv/installed_dev lint ## lint, types and tests; QUICK=1 leaves out the slow ones
+	@$(RUN) -m pytest $(if $(QUICK),-m "not slow")
+
+screen: ## install the X server and the hand that the tests of the windows need (Debian)
+	@$(if $(filter 0,$(shell id -u)),,sudo) sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends xvfb xdotool'
 
 lint: .venv/installed_dev
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

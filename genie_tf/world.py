@@ -12,8 +12,10 @@ from genie_tf.episodes.codes import fingerprint
 from genie_tf.errors import UserError
 from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.keymap import TRUE_KEYMAP, load_keymap
-from genie_tf.training.backend import compiled
+from genie_tf.training.backend import compiled, in_batches
 from genie_tf.training.loop import load_checkpoint, load_facts
+
+INFERRED = 64  # transitions at once
 
 
 class World:
@@ -85,9 +87,13 @@ class World:
         if self._infer is None:
             raise UserError("a guided world infers no actions: pass those of its prompt, or a prompt of one frame")
         batch, length = frames.shape[:2]
-        around = np.maximum(np.arange(length - 1)[:, None] + np.arange(2 - FRAMES, 2), 0)
-        codes = self._infer(ops.convert_to_tensor(frames[:, around].reshape(-1, FRAMES, *frames.shape[2:])))
-        return ops.convert_to_numpy(codes).reshape(batch, length - 1)
+        count = batch * (length - 1)
+
+        def take(rows):
+            t = rows % (length - 1)
+            return frames[(rows // (length - 1))[:, None], np.maximum(t[:, None] + np.arange(2 - FRAMES, 2), 0)]
+
+        return in_batches(self._infer, take, count, min(count, INFERRED)).reshape(batch, length - 1)
 
     def reset(self, prompt: np.ndarray, actions: np.ndarray | None = None) -> np.ndarray:
         """Begin at the end of `prompt`.

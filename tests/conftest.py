@@ -24,7 +24,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TINY = """
 world: tiny
-record: {train_frames: 3072, validation_frames: 1536, test_frames: 2048, train_levels: 80, validation_levels: 16, test_levels: 40}
+record: {train_frames: 1536, validation_frames: 1024, test_frames: 2048, train_levels: 80, validation_levels: 16, test_levels: 40}
 tokenizer: {codes: 64, width: 16, epochs: 2, steps_per_epoch: 4, batch_size: 8}
 latent_action: {width: 16, epochs: 2, steps_per_epoch: 4, batch_size: 8}
 judge: {width: 8, epochs: 1, steps_per_epoch: 4, batch_size: 8}
@@ -87,6 +87,13 @@ class Place:
         return done.stdout + done.stderr
 
 
+def pytest_collection_modifyitems(items):
+    """What needs a trained world is slow: `make test QUICK=1` leaves it out."""
+    for item in items:
+        if "tiny" in item.fixturenames:
+            item.add_marker("slow")
+
+
 def forget_models() -> None:
     """Leave Keras as a new process finds it."""
     if "keras" in sys.modules:
@@ -132,10 +139,12 @@ def refused(done, *words):
         assert word in lines[0], lines[0]
 
 
-def start(place, *command):
+def start(place, *command, **environment: str):
+    """Start a process that Ctrl-C stops, also where these tests ignore it: a shell ignores it in what it runs in the background."""
     return subprocess.Popen(
-        command, cwd=place.folder, env=os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)},
+        command, cwd=place.folder, env=os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)} | environment,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 

@@ -9,8 +9,10 @@ import pytest
 from conftest import ROOT, refused
 
 from benchmarks import models
+from benchmarks.memory import peak_of
 from benchmarks.products import Products
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
+from genie_tf.errors import UserError
 from genie_tf.tokenizer.conv import ConvTokenizer
 
 
@@ -60,6 +62,13 @@ def test_a_row_says_how_much_of_the_time_is_products(monkeypatch):
         assert row["spread"][0] <= row["value"] <= row["spread"][1] and row["ratio"] == row["value"] / row["limit"]
         assert row["gflops"] > 0 and row["peak_megabytes"] > 100
     assert models.read_config(models.FULL, {}).dynamics.width == 512
+
+
+def test_the_peak_of_a_command_is_what_it_holds_at_most(tmp_path):
+    hold = [sys.executable, "-c", "import time; held = bytearray(300_000_000); time.sleep(0.2); del held; time.sleep(0.2)"]
+    assert 300 < peak_of(hold, tmp_path) < 400
+    with pytest.raises(UserError, match="broken"):
+        peak_of([sys.executable, "-c", "raise SystemExit('broken')"], tmp_path)
 
 
 def test_an_unknown_row_is_refused_and_the_others_named():

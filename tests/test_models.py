@@ -27,7 +27,7 @@ def built(model, seed=3):
     model.build()
     rng = np.random.default_rng(seed)
     for weight in model.trainable_weights:
-        weight.assign(weight + 0.1 * rng.standard_normal(weight.shape))
+        weight.assign(ops.convert_to_numpy(weight) + 0.1 * rng.standard_normal(weight.shape))
     return model
 
 

@@ -112,7 +112,7 @@ class Episodes:
     def action(self) -> np.ndarray:
         """Actions uint8 (R,) of all rows; 255 where nobody knows them. Reads the whole recording."""
         episodes = tqdm(self.episodes, desc=f"actions of {self.folder}", unit=" episodes", delay=2, leave=False)
-        return np.concatenate([episode.rows()["action"] for episode in episodes])
+        return np.concatenate([episode.rows()["action"].copy() for episode in episodes])  # a view would keep the frames
 
     def locate(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Episode and step, int (...) each, of `rows` (...)."""

@@ -22,9 +22,11 @@ def block_statistics(frames: np.ndarray) -> np.ndarray:
 
     What a frame shows where, how bright and how sharp: nothing learnt, so it is the same space for every world.
     """
-    blocks = frames.reshape(-1, 8, 8, 8, 8, 3).astype(np.float32) / 255
-    statistics = np.stack([blocks.mean(axis=(2, 4)), blocks.std(axis=(2, 4))], axis=-1)
-    return statistics.reshape(len(frames), -1)
+    parts = []
+    for begin in range(0, len(frames), BATCH):
+        blocks = frames[begin : begin + BATCH].reshape(-1, 8, 8, 8, 8, 3).astype(np.float32) / 255
+        parts.append(np.stack([blocks.mean(axis=(2, 4)), blocks.std(axis=(2, 4))], axis=-1).reshape(len(blocks), -1))
+    return np.concatenate(parts)
 
 
 def load_inception(weights: Path | str | None) -> keras.Model | None:

@@ -1,5 +1,7 @@
 """What the game itself would have shown: recorded moments played on under other actions."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from tqdm import tqdm
 
@@ -36,8 +38,10 @@ def look_different(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return far.sum(axis=(-1, -2)) >= PIXELS
 
 
-def play_on(config: RecordConfig, episodes: Episodes, rows: np.ndarray, actions: np.ndarray, title: str) -> dict[str, np.ndarray]:
-    """Play recorded moments on in the game, each under several sequences of actions.
+def played_moments(
+    config: RecordConfig, episodes: Episodes, rows: np.ndarray, actions: np.ndarray, title: str
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Play recorded moments on in the game, one after another, each under several sequences of actions.
 
     The game is brought to a moment by playing the recorded actions from the beginning of its level, and set back to it afterwards.
 
@@ -47,13 +51,11 @@ def play_on(config: RecordConfig, episodes: Episodes, rows: np.ndarray, actions:
         actions: int (M, K, H), Procgen actions, each held as the recording's are.
         title: Shown before the progress bar.
 
-    Returns:
-        A dict: `frames` uint8 (M, K, H, 64, 64, 3); `alive` bool (M, K, H), false where the episode was over by then, or where the
-        game does not come to the recorded frame (a recording of another release of it).
+    Yields:
+        The place m of each moment among the rows, and a dict: `frames` uint8 (K, H, 64, 64, 3); `alive` bool (K, H), false where
+        the episode was over by then, or where the game does not come to the recorded frame (a recording of another release of it).
     """
     _, K, H = actions.shape
-    frames = np.zeros((*actions.shape, 64, 64, 3), np.uint8)
-    alive = np.zeros(actions.shape, bool)
 
     def hold(env, action):
         """Hold `action` (K,), and say whose episode ended."""
@@ -75,10 +77,17 @@ def play_on(config: RecordConfig, episodes: Episodes, rows: np.ndarray, actions:
                 at = step[m]
                 states = env.callmethod("get_state")
                 here = (env.observe()[1]["rgb"] == recorded["frame"][at]).all(axis=(1, 2, 3))
+                frames, alive = np.zeros((K, H, 64, 64, 3), np.uint8), np.zeros((K, H), bool)
                 for t in range(H):
                     here &= ~hold(env, actions[m, :, t])
-                    frames[m, :, t], alive[m, :, t] = env.observe()[1]["rgb"], here
+                    frames[:, t], alive[:, t] = env.observe()[1]["rgb"], here
                 env.callmethod("set_state", states)
                 progress.update()
+                yield m, {"frames": frames, "alive": alive}
             env.close()
-    return {"frames": frames, "alive": alive}
+
+
+def play_on(config: RecordConfig, episodes: Episodes, rows: np.ndarray, actions: np.ndarray, title: str) -> dict[str, np.ndarray]:
+    """All that `played_moments` yields, together: `frames` uint8 (M, K, H, 64, 64, 3) and `alive` bool (M, K, H)."""
+    played = [each for _, each in sorted(played_moments(config, episodes, rows, actions, title), key=lambda one: one[0])]
+    return {name: np.stack([each[name] for each in played]) for name in ("frames", "alive")}

@@ -1,8 +1,6 @@
 """What the latent actions hold. Labels are read here, to measure, and nowhere in the training."""
 
 import numpy as np
-from keras import ops
-from tqdm import tqdm
 
 from genie_tf.config import Config
 from genie_tf.episodes.dataset import Episodes
@@ -19,7 +17,7 @@ from genie_tf.evaluation.metrics import (
 from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.keymap import DIRECTIONS, KEY_DIRECTIONS, KEY_OF_ACTION, KEYS
 from genie_tf.stages import latent_actions_of, load_latent_action
-from genie_tf.training.backend import compiled
+from genie_tf.training.backend import compiled, in_batches
 
 LEVEL_SETS = 5  # disjoint sets of held-out levels, in each of which a latent action should mean the same
 DECODED = 1024  # transitions
@@ -172,16 +170,15 @@ def decoder_figures(model, episodes: Episodes, rows: np.ndarray, codes: np.ndarr
     predict = compiled(model.predict_next)
     some = np.linspace(0, len(rows) - 1, min(DECODED, len(rows))).astype(int)
     other = np.random.default_rng(0).permutation(codes[some])
-    parts: dict[str, list[np.ndarray]] = {"told": [], "shuffled": [], "copied": []}
-    for begin in tqdm(range(0, len(some), 64), desc="decoding latent actions", unit=" batches"):
-        batch = slice(begin, begin + 64)
-        films = episodes.frames(episodes.transition_rows(rows[some[batch]], FRAMES - 2))
-        frames = ops.convert_to_tensor(films)
-        for name, led in (("told", codes[some]), ("shuffled", other)):
-            predicted = predict(frames, ops.convert_to_tensor(led[batch].astype(np.int32)))
-            parts[name].append(psnr(ops.convert_to_numpy(predicted), films[:, -1]))
-        parts["copied"].append(psnr(films[:, -2], films[:, -1]))
-    told, shuffled, copied = (np.concatenate(values) for values in parts.values())
+    around = episodes.transition_rows(rows[some], FRAMES - 2)
+    truth = episodes.frames(around[:, -1])
+
+    def sharpness(led):
+        predicted = in_batches(predict, lambda at: (episodes.frames(around[at]), led[at].astype(np.int32)), len(some), 64)
+        return psnr(predicted, truth)
+
+    told, shuffled = (sharpness(led) for led in (codes[some], other))
+    copied = psnr(episodes.frames(around[:, -2]), truth)
     groups = episodes.locate(rows[some])[0]
     return {
         "latent_action.psnr": pooled(np.mean, [told], groups),

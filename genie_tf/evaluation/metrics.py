@@ -76,9 +76,19 @@ def psnr(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     Equal frames count as an error of one level in one value, so the figure stays finite.
     """
-    error = np.square(frames.astype(np.float64) - truth.astype(np.float64)).mean(axis=(-3, -2, -1))
+
+    def of_batch(x, y):
+        return np.square(x.astype(np.float64) - y.astype(np.float64)).mean(axis=(-3, -2, -1))
+
     least = 1.0 / np.prod(truth.shape[-3:])
-    return 10 * np.log10(255.0**2 / np.maximum(error, least))
+    return 10 * np.log10(255.0**2 / np.maximum(_of_frames(of_batch, frames, truth), least))
+
+
+def _of_frames(of_batch, frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """`of_batch` of frames uint8 (..., H, W, C), 16 at a time, since it works in larger numbers: (...)."""
+    x, y = (z.reshape(-1, *truth.shape[-3:]) for z in (frames, truth))
+    values = [of_batch(x[i : i + 16], y[i : i + 16]) for i in range(0, len(x), 16)]
+    return np.concatenate(values).reshape(truth.shape[:-3])
 
 
 def ssim(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -111,9 +121,7 @@ def ssim(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
         above = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
         return np.mean(above / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)), axis=(0, -1, -2))
 
-    x, y = (z.reshape(-1, *truth.shape[-3:]) for z in (frames, truth))
-    values = [of_batch(x[i : i + 16], y[i : i + 16]) for i in range(0, len(x), 16)]
-    return np.concatenate(values).reshape(truth.shape[:-3])
+    return _of_frames(of_batch, frames, truth)
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -1,17 +1,17 @@
 """Does the world obey, and would the game have done that? Dreams held against a judge's eye and against the game itself."""
 
 import numpy as np
-from keras import ops
 
 from genie_tf.config import RecordConfig
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.evaluation.frames import SPAN, reconstruct
-from genie_tf.evaluation.game import look_different, play_on
+from genie_tf.evaluation.game import look_different, play_on, played_moments
 from genie_tf.evaluation.latent_actions import information_figures, pooled, probes, visible_effect, visible_figures
 from genie_tf.evaluation.metrics import macro_f1, mean_figure, psnr, share_figure, ssim
 from genie_tf.evaluation.rollouts import HORIZON, LASTING, PROMPT, Moments
 from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.keymap import KEY_ACTIONS, KEY_DIRECTIONS, KEY_OF_ACTION, KEYS
+from genie_tf.training.backend import in_batches
 from genie_tf.world import World
 
 MATCHED = (1, 4, 10)  # steps of the counterfactual dreams at which to look
@@ -22,11 +22,7 @@ BATCH = 64  # films judged at once
 def judged_keys(infer, films: np.ndarray) -> np.ndarray:
     """The key int (...) that a judge reads off films uint8 (..., 5, 64, 64, 3), between the last two frames of each."""
     flat = films.reshape(-1, *films.shape[-4:])
-    keys = np.zeros(len(flat), int)
-    for first in range(0, len(flat), BATCH):
-        part = np.minimum(np.arange(first, first + BATCH), len(flat) - 1)  # one shape, one compiled function
-        keys[part] = ops.convert_to_numpy(infer(ops.convert_to_tensor(flat[part])))
-    return keys.reshape(films.shape[:-4])
+    return in_batches(infer, lambda rows: flat[rows], len(flat), BATCH).astype(int).reshape(films.shape[:-4])
 
 
 def obedience_figures(
@@ -112,15 +108,20 @@ def play_every_key(test: Episodes, rows: np.ndarray, game: RecordConfig) -> dict
         chosen.append(test.starts[episode] + steps)
     rows = np.concatenate(chosen)
     actions = np.broadcast_to(KEY_ACTIONS[:, None], (len(rows), len(KEYS), 1))
-    played = play_on(game, test, rows, actions, "playing every key")
     following, true = test.frames(rows + 1), test.action[rows].astype(int)
-    return {"rows": rows, "visible": visible_effect(played["frames"][:, :, 0], played["alive"][:, :, 0], following, true)}
+    visible: dict[str, np.ndarray] = {}
+    for m, played in played_moments(game, test, rows, actions, "playing every key"):
+        seen = visible_effect(played["frames"][None, :, 0], played["alive"][None, :, 0], following[m : m + 1], true[m : m + 1])
+        for name, one in seen.items():
+            visible.setdefault(name, np.zeros(len(rows), bool))[m] = one[0]
+    return {"rows": rows, "visible": visible}
 
 
 def judge_figures(infer, test: Episodes, transitions: dict) -> dict:
     """How far the judge itself can be trusted, on the recorded transitions of `play_every_key`."""
     rows = transitions["rows"]
-    keys = judged_keys(infer, test.frames(test.transition_rows(rows, FRAMES - 2)))
+    around = test.transition_rows(rows, FRAMES - 2)
+    keys = in_batches(infer, lambda some: test.frames(around[some]), len(rows), BATCH).astype(int)
     true, groups = test.action[rows].astype(int), test.locate(rows)[0]
     known = probes(keys, true, len(KEYS)) | {"direction": KEY_DIRECTIONS, "key": np.arange(len(KEYS))}
     figures = information_figures("judge", keys, true, groups, known)

@@ -1,0 +1,142 @@
+"""Files between the stages that are damaged or missing, two runs at once, and what a killed run leaves behind."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, refused
+
+from genie_tf.errors import UserError
+from genie_tf.files import read_json
+
+DAMAGE = {"truncated": lambda data: data[: len(data) // 2], "empty": lambda data: b"", "else": lambda data: b"[1, 2]"}
+
+
+def damage(file, how):
+    file.write_bytes(DAMAGE[how](file.read_bytes()))
+
+
+@pytest.fixture
+def model(copy):
+    return copy.folder / "model" / "tiny"
+
+
+def test_json_is_an_object_with_the_names_asked_for_or_an_error_that_says_what_to_do(tmp_path):
+    file = tmp_path / "a.json"
+    for text in (None, "", '{"a": 1', "[1]", '{"b": 1}', "\xff"):
+        if text is not None:
+            file.write_text(text, encoding="latin-1")
+        with pytest.raises(UserError, match=r"a\.json .*make it anew"):
+            read_json(file, "make it anew", "a")
+    file.write_text('{"a": 1}')
+    assert read_json(file, "", "a") == {"a": 1}
+
+
+def test_damaged_checkpoints_are_refused_by_name(copy, model):
+    facts = model / "world_model_2" / "training.json"
+    for how in ("truncated", "else", "empty"):
+        damage(facts, how)
+        refused(copy.run("dream_train_tf.py"), "world_model_2/training.json", "delete", "python dream_train_tf.py --world tiny")
+    refused(copy.run("dream_play_tf.py", "--actions", "d"), "world_model_2/training.json", "python dream_train_tf.py")
+    facts.unlink()
+    refused(copy.run("dream_train_tf.py"), "training.json is missing", "python dream_train_tf.py --world tiny")
+
+
+def test_a_damaged_or_foreign_keymap_is_refused_and_learnt_anew(copy, model):
+    file = model / "IDM_Model_2" / "keymap.json"
+    whole = file.read_bytes()
+    foreign = json.loads(whole)
+    foreign["codes"]["d"] = 6
+    for how in (*DAMAGE, "foreign", "missing"):
+        if how == "foreign":
+            file.write_text(json.dumps(foreign))
+        elif how == "missing":
+            file.unlink()
+        else:
+            damage(file, how)
+        words = ["the key d the latent action 6, of 0 to 5"] if how == "foreign" else []
+        refused(copy.run("dream_play_tf.py", "--actions", "d"), "IDM_Model_2/keymap.json", "python idm_training.py", *words)
+        copy.make("idm_training.py")
+        assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("cache", ["VQVAE_Model_2/tokens_tiny_train", "motion_tiny_train", "IDM_Model_2/latent_actions_tiny_train"])
+def test_damaged_caches_are_made_anew(copy, model, cache):
+    codes = np.array(np.load(model / f"{cache}.npy"))
+    for ending, how in ((".npy", "truncated"), (".npy", "empty"), (".npy", "else"), (".json", "truncated")):
+        damage((model / cache).with_suffix(ending), how)
+        made_by = "tokenizer_training.py" if "tokens" in cache else "idm_training.py"
+        copy.make(made_by, *(["--latent_action.epochs", "3"] if "motion" in cache else []))
+        np.testing.assert_array_equal(np.load(model / f"{cache}.npy"), codes)
+
+
+def test_a_recording_s_damaged_settings_are_made_anew_or_refused(copy):
+    shards = sorted((copy.folder / "record" / "tiny" / "test").glob("shard*.json"))
+    damage(shards[0], "truncated")
+    copy.make("dream_evaluate_tf.py", "--only_latent_action")  # every shard has the same settings
+    before = {file: json.loads(file.read_text()) for file in shards[1:]}
+    for shard in shards:
+        damage(shard, "empty")
+    refused(copy.run("dream_evaluate_tf.py", "--only_latent_action"), "shard00.json is damaged", "data_collect.bash")
+    assert "shard00.json is damaged" in copy.make("extract.py")
+    assert before == {file: json.loads(file.read_text()) for file in before}
+
+
+def test_a_video_s_damaged_settings_are_made_anew(place, tiny):
+    (place.folder / "record" / "tiny" / "test").mkdir(parents=True)
+    episode = next((tiny.folder / "record" / "tiny" / "test").glob("*.npy"))
+    shutil.copy2(episode, place.folder / "record" / "tiny" / "test")
+    place.make("extract.py", "--export", "mp4")
+    options = ["--video", "record/tiny/mp4/*/*.mp4", "--name", "again"]
+    place.make("extract.py", *options)
+    facts = place.folder / "record" / "again" / "video00000.json"
+    whole = facts.read_bytes()
+    for how in DAMAGE:
+        damage(facts, how)
+        assert "video00000.json is damaged" in place.make("extract.py", *options)
+        assert facts.read_bytes() == whole
+
+
+def test_figures_that_are_damaged_are_not_compared(copy, model):
+    shutil.copytree(model, model.with_name("other"))
+    for how in DAMAGE:
+        damage(model.with_name("other") / "evaluation.json", how)
+        done = copy.run("dream_evaluate_tf.py", "--compare", "model/tiny", "model/other")
+        refused(done, "model/other/evaluation.json is damaged", "python dream_evaluate_tf.py --world other")
+    for figures in ('{"tokenizer.psnr": 3}', '{"mine": {"value": 1, "low": 0, "high": 2, "n": 9}}'):
+        (model.with_name("other") / "evaluation.json").write_text(figures)
+        refused(copy.run("dream_evaluate_tf.py", "--compare", "model/tiny", "model/other"), "model/other", "evaluate")
+
+
+def test_one_run_at_a_time_works_in_a_world_and_clears_what_a_killed_one_left(copy, model):
+    left = [model / "world_model.tmp" / "model.keras", model / "VQVAE_Model_2" / "tokens_tiny_train.npy.tmp", model / "x.png.tmp"]
+    left[0].parent.mkdir()
+    for file in left:
+        file.write_bytes(b"half")
+    with open(model / "run.tmp", "w") as claim:
+        fcntl.flock(claim, fcntl.LOCK_EX)
+        for script in ("tokenizer_training.py", "idm_training.py", "dream_train_tf.py", "dream_evaluate_tf.py", "clone_agent.py"):
+            refused(copy.run(script), "another run is training or measuring model/tiny", "--world")
+        refused(copy.run("dream_evaluate_tf.py", "--protocol", "genieredux"), "another run")
+        assert all(file.exists() for file in left), "they may be the other run's"
+        copy.make("dream_play_tf.py", "--actions", "d")  # which only reads
+    copy.make("dream_train_tf.py")
+    assert not list(model.rglob("*.tmp"))
+
+
+def test_a_model_is_loaded_from_a_bare_import(tiny):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    program = (
+        "import genie_tf\n"
+        "for name in ('VQVAE_Model', 'IDM_Model', 'Judge_Model', 'world_model'):\n"
+        "    model, file = genie_tf.load_checkpoint('model/tiny', name, 'a script')\n"
+        "    assert model.built and file.exists()\n"
+        "genie_tf.World.load('model/tiny')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tiny.folder, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
