@@ -1,8 +1,8 @@
-"""Train the agent that plays for the recorder: PPO on the training levels. An extra: pip install -r requirements-agent.txt
+"""Train the agent for recordings: PPO on the training levels. It needs extra packages: pip install -r requirements-agent.txt
 
-Writes model/<world>/agent.zip, then prints its returns on 200 held-out levels beside those of random agents. Stopped, it goes on
-from the policy kept last. Record with it: ./data_collect.bash --record.agent trained
-1.5 M decisions on plain CoinRun: 34 minutes on 2 cores shared with other work, return 8.6 of 10 (chance 3.5 to 4.8).
+Writes model/<world>/agent.zip, then prints its returns and those of random agents on 200 held-out levels. An interrupted training
+continues from the last saved policy. To record with this agent: ./data_collect.bash --record.agent trained
+1.5 M decisions on plain CoinRun: 34 minutes on 2 cores shared with other work, return 8.6 of 10 (random agents 3.5 to 4.8).
 Example: python agent_training.py --steps 2000000
 """
 

@@ -1,8 +1,8 @@
-"""Clone an expert through latent actions: train a policy on its films, name its latent actions by a few labels, play the real game.
+"""Clone an expert through latent actions: train a policy on its recording, map latent actions to keys, and play the real game.
 
-Reads record/<expert> and the latent action model of model/<world>; writes model/<world>/cloning.png and cloning.json: the share of
-held-out levels that are solved with 50, 100, 200 and 1000 labels, beside an oracle that saw every action, and chance.
-An expert to learn from: make agent; python agent_training.py; then
+Reads record/<expert> and the latent action model of model/<world>. Writes model/<world>/cloning.png and cloning.json: the share of
+solved held-out levels with 50, 100, 200 and 1000 labels. The upper bound is an oracle with all labels; the baseline is random keys.
+To make an expert's recording: make agent; python agent_training.py; then
   ./data_collect.bash --world coinrun_plain_expert --record.agent trained --record.policy model/coinrun_plain/agent.zip
 Example: python clone_agent.py --expert coinrun_plain_expert
 """

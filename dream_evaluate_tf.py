@@ -1,6 +1,6 @@
-"""Measure a trained world on levels it has not seen.
+"""Evaluate a trained world on held-out levels.
 
-Writes model/<world>/evaluation.json, {"name": {"value", "low", "high", "n"}} with 95 % intervals, and report.html, to read.
+Writes model/<world>/evaluation.json, {"name": {"value", "low", "high", "n"}} with 95 % confidence intervals, and report.html.
 Examples: python dream_evaluate_tf.py --world coinrun_plain; python dream_evaluate_tf.py --compare model/a model/b
 """
 

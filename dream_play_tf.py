@@ -1,9 +1,10 @@
-"""Play the dream: w jumps, a and d walk, r begins a new one, q leaves.
+"""Play a trained world: w jumps, a and d walk, r starts a new rollout, q quits.
 
-Without a display, play given keys and write a GIF, an MP4 or a folder of PNGs: . is no key, [wd] two keys at once.
+--actions plays given keys without a display and writes a GIF, an MP4 or a folder of PNGs. In the keys, "." stands for no key and
+"[wd]" for two keys at once.
 Example: python dream_play_tf.py --actions "dddwwdaa" --out dream.gif
 
-Recorded from videos, so that no key is known? --calibrate dreams each latent action and takes the key that you say it looks like.
+A recording from videos has no keys. --calibrate shows each latent action until you press the key that it looks like.
 """
 
 from genie_tf.cli import parse, quiet, run

@@ -1,6 +1,7 @@
-"""Train the dynamics: the next frame's tokens from past tokens and actions.
+"""Train the dynamics: it predicts the tokens of the next frame from past tokens and actions.
 
-Reads record/<world> and both models, writes model/<world>/world_model_<epoch>. Stopped, it goes on from the last finished epoch.
+Reads record/<world>, the tokenizer and the latent action model. Writes model/<world>/world_model_<epoch>. An interrupted training
+continues from the last finished epoch.
 Example: python dream_train_tf.py --dynamics.actions true
 """
 

@@ -1,6 +1,6 @@
-"""Record episodes: one worker over a vectorised game; `./data_collect.bash` starts several. Or make them of your own videos.
+"""Record episodes of a game with one worker, or import your own videos. `./data_collect.bash` starts several workers.
 
-Writes record/<world>/{train,validation,test}/, one file an episode: 46,000 game steps a second on 2 cores.
+Writes one file per episode to record/<world>/{train,validation,test}/. It records 46,000 game steps a second on 2 cores.
 Examples:
 python extract.py --record.agent sticky --record.hold 4
 python extract.py --record.agent human

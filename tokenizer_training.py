@@ -1,6 +1,6 @@
-"""Train the tokenizer, then tokenize the recording once.
+"""Train the tokenizer, then convert the whole recording to tokens.
 
-Reads record/<world>, writes model/<world>/VQVAE_Model_<epoch>. Stopped, it goes on from the last finished epoch.
+Reads record/<world>. Writes model/<world>/VQVAE_Model_<epoch>. An interrupted training continues from the last finished epoch.
 Example: python tokenizer_training.py --tokenizer.epochs 30
 """
 

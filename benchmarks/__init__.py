@@ -1,1 +1,1 @@
-"""Speed and size, each beside its physical limit measured in the same run: `make bench`."""
+"""Benchmarks of speed, size and memory, each with a limit from the same run: `make bench`."""

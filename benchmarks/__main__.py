@@ -1,6 +1,6 @@
-"""Measure speed and size on this machine, each row beside its limit measured in the same run; write benchmarks/latest.json.
+"""Measure speed, size and memory on this machine, and write benchmarks/latest.json. Each row has a limit from the same run.
 
-A row: {"value": median, "unit", "limit", "ratio": value / limit, "spread": [least, most]}; those of models have more beside it.
+A row: {"value": median, "unit", "limit", "ratio": value / limit, "spread": [least, most]}. Rows of models have further values.
 Examples: python -m benchmarks; python -m benchmarks --only record
 """
 

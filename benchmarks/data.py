@@ -1,4 +1,4 @@
-"""Recording and reading: how fast, how large, and what the machine allows."""
+"""Speed and size of recording and reading, with the limits of the machine."""
 
 import dataclasses
 import multiprocessing
@@ -24,19 +24,19 @@ with quiet():
 Format = Literal["npy", "b2nd"]
 CORES = len(os.sched_getaffinity(0))
 REPEATS = 3
-FRAMES = 32_000  # recorded by each worker in one run
-BARE_STEPS = 1_000  # of each vector of environments
+FRAMES = 32_000  # frames that each worker records in one run
+BARE_STEPS = 1_000  # steps of each vector of environments
 WINDOW, BATCH, BATCHES = 16, 36, 60
 TEN_MILLION = 10_000_000
 PAPER = RecordConfig(
     distribution_mode="hard", use_backgrounds=True, restrict_themes=False, agent="uniform", hold=1, train_frames=FRAMES * SHARDS
 )
 VIDEO_RATE = 10
-SPARSE_EPISODE = 600  # frames
+SPARSE_EPISODE = 600  # frames of an episode
 
 
 def row(values: list[float], limits: list[float], unit: str) -> dict:
-    """Median and spread of several runs, beside the median of the limit."""
+    """A row: median and spread of several runs, and the median of the limits."""
     value, limit = float(np.median(values)), float(np.median(limits))
     return {"value": value, "unit": unit, "limit": limit, "ratio": value / limit, "spread": [min(values), max(values)]}
 
@@ -47,7 +47,7 @@ class Silent:
 
 
 def together(work, *arguments) -> float:
-    """Seconds that `work(k, *arguments)`, a generator that yields once it is ready, takes on all cores at once."""
+    """Seconds of `work(k, *arguments)` on all cores at once. `work` is a generator whose first yield means that it is ready."""
     context = multiprocessing.get_context("spawn")
     ready, done = context.Barrier(CORES + 1), context.Barrier(CORES + 1)
     processes = [context.Process(target=_worker, args=(ready, done, work, k, arguments)) for k in range(CORES)]
@@ -83,7 +83,7 @@ def bare_worker(k: int):
 
 
 def record_worker(k: int, folder: str, file_format: Format):
-    shard_game(PAPER, "train", k % SHARDS).close()  # loads the game's pictures, a second that a long recording does not feel
+    shard_game(PAPER, "train", k % SHARDS).close()  # loads the game's pictures; a long recording hardly notices this second
     yield
     own = Path(folder) / str(k)
     own.mkdir()
@@ -92,7 +92,7 @@ def record_worker(k: int, folder: str, file_format: Format):
 
 
 def bare_frames_per_second() -> float:
-    """The game alone, the faster of: a process for each core, and one process with a thread for each."""
+    """Speed of the game alone: the faster of one process per core and one process with one thread per core."""
     apart = CORES * ENVIRONMENTS * BARE_STEPS / together(bare_worker)
     env = make_game(PAPER, (0, 1000), CORES * ENVIRONMENTS, 1, threads=CORES)
     actions = np.random.default_rng(0).integers(0, 15, (BARE_STEPS, CORES * ENVIRONMENTS)).astype(np.int32)
@@ -107,7 +107,7 @@ def bare_frames_per_second() -> float:
 
 
 def recording(file_format: Format) -> dict:
-    """Frames a second recorded to disk by a worker for each core, hold 1, hard CoinRun in full graphics."""
+    """Frames per second recorded to disk with one worker per core, hold 1, hard CoinRun in full graphics."""
     values, limits = [], []
     for _ in range(REPEATS):
         limits.append(bare_frames_per_second())
@@ -118,7 +118,7 @@ def recording(file_format: Format) -> dict:
 
 @cache
 def sample(file_format: Format) -> tempfile.TemporaryDirectory:
-    """About 1 GB of frames, recorded as the paper records them."""
+    """About 1 GB of frames, recorded with the settings of the paper."""
     folder = tempfile.TemporaryDirectory()
     config = dataclasses.replace(PAPER, format=file_format, train_frames=10_500 * SHARDS)
     for shard in range(SHARDS):
@@ -127,7 +127,7 @@ def sample(file_format: Format) -> tempfile.TemporaryDirectory:
 
 
 def on_one_core(measure) -> float:
-    """Frames a second of `measure(rng)`, which returns how many frames it has read."""
+    """Frames per second of `measure(rng)` on one core. `measure` returns the number of frames that it has read."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:
@@ -139,7 +139,7 @@ def on_one_core(measure) -> float:
 
 
 def memory_copy() -> float:
-    """Frames a second that memory gives: random windows of an array."""
+    """Frames per second of copying random windows of an array in memory."""
     film = np.zeros((84_000, 64, 64, 3), np.uint8)
     out = np.zeros((BATCH, WINDOW, 64, 64, 3), np.uint8)
 
@@ -153,7 +153,7 @@ def memory_copy() -> float:
 
 
 def reading(file_format: Format, length: int = WINDOW) -> dict:
-    """Frames a second of random windows from a warm recording, on one core."""
+    """Frames per second of random windows from a recording in the page cache, on one core."""
     episodes = Episodes(sample(file_format).name)
     windows = episodes.windows(length)
 
@@ -167,7 +167,7 @@ def reading(file_format: Format, length: int = WINDOW) -> dict:
 
 
 def video_of_sample(folder: Path) -> tuple[Path, int, float]:
-    """One lossless video of an eighth of the sample: its file, its frames, and frames a second of writing it on one core."""
+    """Write one lossless video of an eighth of the sample. Returns the file, its frames, and frames per second on one core."""
     episodes = Episodes(sample("npy").name)
     frames = episodes.frames(np.arange(len(episodes) // 8))
     target = folder / "sample.mp4"
@@ -177,7 +177,7 @@ def video_of_sample(folder: Path) -> tuple[Path, int, float]:
 
 
 def reading_video() -> dict:
-    """As `reading`, of a lossless video, by seeking."""
+    """As `reading`, for a lossless video, by seeking."""
     with tempfile.TemporaryDirectory() as folder:
         file, length, _ = video_of_sample(Path(folder))
         with av.open(str(file)) as container:
@@ -201,35 +201,35 @@ def reading_video() -> dict:
 
 
 def size(files: list[Path], frames: int) -> dict:
-    """Gigabytes of ten million frames, from the bytes of a sample; the limit is a disk of 40 GB."""
+    """Gigabytes of ten million frames, extrapolated from a sample. The limit is a disk of 40 GB."""
     gigabytes = sum(file.stat().st_size for file in files) / frames * TEN_MILLION / 1e9
     return row([gigabytes], [40.0], "GB for 10 M frames; limit: 40 GB")
 
 
 def size_of_episodes(file_format: Format) -> dict:
-    """As `size`, of a recording."""
+    """As `size`, for a recording."""
     episodes = Episodes(sample(file_format).name)
     return size([Path(episode.path) for episode in episodes.episodes], len(episodes))
 
 
 def size_of_video() -> dict:
-    """As `size`, of a lossless video."""
+    """As `size`, for a lossless video."""
     with tempfile.TemporaryDirectory() as folder:
         file, length, _ = video_of_sample(Path(folder))
         return size([file], length)
 
 
 def writing_video() -> dict:
-    """Frames a second of writing a lossless video of what is recorded, on one core."""
+    """Frames per second of writing a lossless video of a recording, on one core."""
     with tempfile.TemporaryDirectory() as folder:
         values = [video_of_sample(Path(folder))[2] for _ in range(REPEATS)]
     return row(values, [bare_frames_per_second() / CORES], "frames/s, export, one core; limit: the game alone")
 
 
 def peak_memory(frames: int) -> float:
-    """Megabytes that a process holds at most while it reads random windows of that many frames.
+    """Peak memory in megabytes of a process that reads random windows of a recording of `frames` frames.
 
-    The files are sparse: they take no room, and are read like any other.
+    The files are sparse. They take no disk space and are read like other files.
     """
     with tempfile.TemporaryDirectory() as folder:
         for number in range(-(-frames // SPARSE_EPISODE)):
@@ -250,12 +250,12 @@ def _read_windows(folder: str, queue) -> None:
     windows, rng = episodes.windows(WINDOW), np.random.default_rng(0)
     for _ in range(200):
         episodes.frames(windows.draw(rng, BATCH)[:, None] + np.arange(WINDOW))
-    status = Path("/proc/self/status").read_text()  # getrusage would count what the parent held at the fork
+    status = Path("/proc/self/status").read_text()  # getrusage would include the parent's memory at the fork
     queue.put(int(status.split("VmHWM:")[1].split()[0]) / 1e3)
 
 
 def memory() -> dict:
-    """Memory with 10^6 frames, beside memory with 10^4."""
+    """Peak memory with 10^6 frames. The limit is the peak memory with 10^4 frames."""
     return row([peak_memory(1_000_000)], [peak_memory(10_000)], "MB reading 10^6 frames; limit: 10^4 frames")
 
 

@@ -1,4 +1,4 @@
-"""Memory: what the command of each stage holds at most, and whether that grows with the recording."""
+"""Peak memory of the command of each stage, for two sizes of the recording."""
 
 import dataclasses
 import os
@@ -15,8 +15,8 @@ from genie_tf.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "coinrun_plain.yaml"
-FEW = ("epochs 1", "steps_per_epoch 5")  # a step holds what a thousand steps hold
-STAGES = {  # in the order in which they need one another
+FEW = ("epochs 1", "steps_per_epoch 5")  # the memory does not depend on the number of steps
+STAGES = {  # each stage needs the stages before it
     "record": ("extract.py", ()),
     "tokenizer": ("tokenizer_training.py", tuple(f"--tokenizer.{few}" for few in FEW)),
     "latent_action": ("idm_training.py", tuple(f"--latent_action.{few}" for few in FEW)),
@@ -27,16 +27,16 @@ STAGES = {  # in the order in which they need one another
 
 
 def peak_of(command: list[str], folder: Path) -> float:
-    """Megabytes that a command holds at most.
+    """Peak memory of a command in megabytes.
 
     Raises:
-        UserError: it fails.
+        UserError: the command fails.
     """
     held, environment = 0, os.environ | {"PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)
         while process.poll() is None:
-            status = Path(f"/proc/{process.pid}/status").read_text()  # getrusage would count what the parent held at the fork
+            status = Path(f"/proc/{process.pid}/status").read_text()  # getrusage would include the parent's memory at the fork
             if "VmHWM:" in status:
                 held = int(status.split("VmHWM:")[1].split()[0])
             time.sleep(0.02)
@@ -47,14 +47,14 @@ def peak_of(command: list[str], folder: Path) -> float:
 
 
 class Worlds:
-    """Two worlds, one recorded as the demo's and one with twice the frames, made a stage at a time."""
+    """Two worlds that are made stage by stage: one with the demo's number of frames, and one with twice as many."""
 
     def __init__(self):
         self.peaks: dict[str, list[float]] = {}
         self.folders = [tempfile.TemporaryDirectory() for _ in (1, 2)]
 
     def make(self, stage: str) -> None:
-        """Run a stage in both worlds, and those before it that have not run yet."""
+        """Run a stage in both worlds, after all earlier stages that have not run yet."""
         frames = dataclasses.asdict(parse("", arguments=["--config", str(CONFIG)], sections=("record",))[0].record)
         for name in list(STAGES)[: list(STAGES).index(stage) + 1]:
             if name not in self.peaks:
@@ -73,7 +73,7 @@ def worlds() -> Worlds:
 
 
 def memory(stage: str) -> dict:
-    """Peak with twice the demo's frames, beside the peak with the demo's."""
+    """Peak memory with twice the demo's frames. The limit is the peak memory with the demo's frames."""
     worlds().make(stage)
     plain, twice = worlds().peaks[stage]
     return row([twice], [plain], "MB at most with twice the demo's frames; limit: with the demo's")

@@ -1,4 +1,4 @@
-"""The models: how fast they train and play, and how much of that time their matrix products take."""
+"""Speed of training and play. The limit is the speed of the matrix products alone."""
 
 import dataclasses
 import multiprocessing
@@ -14,17 +14,17 @@ from genie_tf.cli import parse, quiet
 from genie_tf.config import Config
 from genie_tf.kinds import model_class
 
-WARM, LEAST, SECONDS = 2, 5, 3.0  # calls before the timed ones, timed ones at least, and seconds of them
+WARM, LEAST, SECONDS = 2, 5, 3.0  # untimed calls at the start; minimum number of timed calls; their minimum total in seconds
 PLAIN, FULL = "configs/coinrun_plain.yaml", "configs/coinrun.yaml"
 CODES = 1024
-GRID = 64  # tokens a frame of the tokenizer; other numbers are played without pixels
+GRID = 64  # tokens per frame of the tokenizer; with other numbers, play is measured without pixels
 
 
 # Measuring -----------------------------------------------------------------------------------------
 
 
 def times(function) -> list[float]:
-    """Seconds that calls of a function take, once it is compiled and warm."""
+    """Seconds of each call of a function, after the calls that compile it."""
     for _ in range(WARM):
         function()
     seconds: list[float] = []
@@ -36,7 +36,7 @@ def times(function) -> list[float]:
 
 
 def beside_products(function, products, unit: str, tokens: int) -> dict:
-    """A row of calls a second, beside those of the function's matrix products alone; `tokens` are computed in a call."""
+    """A row: calls per second of a function, with the limit of its matrix products alone. A call computes `tokens` tokens."""
     seconds, of_products = times(function), times(products.run)
     result = row([1 / s for s in seconds], [1 / s for s in of_products], f"{unit}; limit: its matrix products alone")
     held = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
@@ -44,12 +44,12 @@ def beside_products(function, products, unit: str, tokens: int) -> dict:
         "tokens_per_second": tokens * result["value"],
         "gflops": products.flops * result["value"] / 1e9,
         "p95_ms": 1000 * float(np.quantile(seconds, 0.95)),
-        "peak_megabytes": int(held) / 1e3,  # of this process, the libraries included; beside a GPU, the host's part
+        "peak_megabytes": int(held) / 1e3,  # of this process, with its libraries; on a GPU, only the host's memory
     }
 
 
 def alone(measure, *arguments):
-    """`measure(*arguments)` in a process of its own, so that its memory and its arithmetic are its own."""
+    """Run `measure(*arguments)` in a separate process, so that other measurements do not affect its memory and precision."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["keras", "benchmarks.models"])
     with quiet(), context.Pool(1) as pool:
@@ -58,7 +58,7 @@ def alone(measure, *arguments):
 
 @cache
 def policy() -> str:
-    """The arithmetic that trainings choose here."""
+    """The precision policy that trainings choose on this machine."""
     return alone(_fastest_policy)
 
 
@@ -68,25 +68,25 @@ def _fastest_policy() -> str:
     return fastest_policy()
 
 
-# What is measured: each in a process of its own, so Keras is imported there ----------------------------
+# Measured functions: each runs in a separate process and imports Keras there --------------------------
 
 
 def products_of_step(model, batch):
-    """The matrix products of one training step of a compiled model on a batch of tensors."""
+    """The matrix products of one training step of a compiled model with a batch of tensors."""
     import keras
 
     from benchmarks.products import Products
 
-    model.train_on_batch(batch)  # makes the optimizer's variables
+    model.train_on_batch(batch)  # creates the optimizer's variables
     state = []
-    if keras.backend.backend() == "jax":  # whose step is a function of all that it changes
+    if keras.backend.backend() == "jax":  # in JAX, the step takes the state as arguments
         kinds = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
         state = [model._get_jax_state(**dict.fromkeys(kinds, True))]
     return Products(model.train_step, *state, (batch,))
 
 
 def training(model, batch, settings, tokens: int) -> dict:
-    """One training step: forward, backward, clipping, AdamW. The batch is at hand; making it is not part of the step."""
+    """One training step: forward, backward, clipping, AdamW. Making the batch is not part of the step."""
     import keras
 
     from genie_tf.training.loop import Schedule, make_optimizer
@@ -137,7 +137,7 @@ def train_latent_action(precision: str) -> dict:
         "frames": random_frames(settings.batch_size, 3),
         "motion": np.zeros((settings.batch_size, FRAMES - 1, 3), np.float32),
     }
-    return training(model, batch, settings, settings.batch_size)  # one code a transition
+    return training(model, batch, settings, settings.batch_size)  # one code per transition
 
 
 def train_dynamics(precision: str, file: str, tokens: int, changes: dict) -> dict:
@@ -156,7 +156,7 @@ def train_dynamics(precision: str, file: str, tokens: int, changes: dict) -> dic
 
 
 class NoPixels:
-    """A tokenizer for grids that none is made for: its frames are the tokens."""
+    """A placeholder tokenizer for other numbers of tokens: its frames are the tokens."""
 
     def encode(self, frames):
         return frames
@@ -165,7 +165,7 @@ class NoPixels:
 
 
 def play(precision: str, file: str, tokens: int, changes: dict) -> dict:
-    """One player's step."""
+    """One step of play with one player."""
     import keras
 
     from benchmarks.products import Products

@@ -1,17 +1,17 @@
-"""The matrix products of a compiled function: found in its graph, counted, and run alone. They are the limit of its speed."""
+"""Extract the matrix products of a compiled function from its graph, count them, and run them alone, as a limit of its speed."""
 
 import keras
 import numpy as np
 
 
 class Products:
-    """Every matrix product and convolution that a function computes, forward and backward, at its own shapes and precision.
+    """All matrix products and convolutions of a function, forward and backward, at their shapes and precision.
 
-    They are read off the traced function, so they cannot drift from the model.
+    They come from the traced function, so they always match the model.
 
     Args:
-        function: Of tensors, as the backend compiles it.
-        *arguments: What to trace it with.
+        function: A function of tensors that the backend can compile.
+        *arguments: Arguments for the trace.
     """
 
     def __init__(self, function, *arguments):
@@ -20,12 +20,12 @@ class Products:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations: two for each multiplication."""
+        """Number of floating-point operations: two for each multiplication."""
         return sum(flops for _, flops in self.shapes)
 
 
 def _random(shape, dtype):
-    """A tensor that no product shares, so that none can be left out as already known."""
+    """A separate tensor for each product, so that the compiler cannot merge equal products."""
     return keras.ops.cast(keras.random.normal(shape, stddev=0.1, seed=len(shape)), dtype)
 
 
@@ -37,7 +37,7 @@ def _of_tensorflow(function, arguments):
     graph = tf.function(function).get_concrete_function(*arguments).graph
     needed: set = set()
     waiting = [*(tensor.op for tensor in graph.outputs), *graph.control_outputs]
-    while waiting:  # what nothing needs is in the graph, but never run
+    while waiting:  # the graph also contains operations that are never run
         op = waiting.pop()
         if op not in needed:
             needed.add(op)
@@ -59,7 +59,7 @@ def _of_tensorflow(function, arguments):
         }
         fixed, places = dict(attributes), {}
         for name, tensors in zip(names, given):
-            if tensors[0].dtype in (tf.int32, tf.int64):  # the shape that a gradient is to have
+            if tensors[0].dtype in (tf.int32, tf.int64):  # the shape of a gradient
                 fixed[name] = tf.constant(op.outputs[0].shape.as_list())
                 continue
             places[name] = range(len(inputs), len(inputs) + len(tensors))
@@ -79,7 +79,7 @@ def _of_tensorflow(function, arguments):
 
 
 def _flops_of_operation(op) -> int:
-    """Two for each multiplication of an operation of a TensorFlow graph."""
+    """Floating-point operations of an operation of a TensorFlow graph: two for each multiplication."""
     if op.type == "Einsum":
         labels = op.get_attr("equation").decode().split("->")[0].split(",")
         sizes: dict[str, int] = {}
@@ -89,7 +89,7 @@ def _flops_of_operation(op) -> int:
     if op.type in ("MatMul", "BatchMatMulV2"):
         turned = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
         return 2 * int(np.prod(op.outputs[0].shape)) * op.inputs[0].shape[-2 if turned else -1]
-    if "Filter" in op.type:  # the gradient of the kernel: each of its entries is a sum over places of the output and the batch
+    if "Filter" in op.type:  # the gradient of the kernel: each entry is a sum over the places of the output and the batch
         kernel, places = op.outputs[0].shape, op.inputs[2].shape[:-1]
     elif "Input" in op.type:
         kernel, places = op.inputs[1].shape, op.inputs[2].shape[:-1]

@@ -1,6 +1,6 @@
-"""A world model in the manner of Genie: record, train, and play the dream.
+"""A world model in the manner of Genie: record a game, train the models, and play the trained world.
 
-`World` and `load_checkpoint` are imported when they are first asked for, so that a script that needs no model waits for none.
+`World` and `load_checkpoint` are imported at their first use, so that scripts without models start fast.
 """
 
 from pkgutil import resolve_name

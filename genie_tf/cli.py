@@ -1,4 +1,4 @@
-"""What every script shares: settings from YAML and the command line, and errors in one line."""
+"""Functions of all scripts: settings from YAML and the command line, and errors in one line."""
 
 import argparse
 import contextlib
@@ -31,26 +31,26 @@ def parse(
     arguments: list[str] | None = None,
     sections: tuple[str, ...] = SECTIONS,
 ):
-    """Read `--config`, then the overrides.
+    """Read the settings of `--config`, and override them by those of the command line.
 
-    A section of a model has the fields of the kind that it names. Sections that the script does not read are passed over.
+    The fields of a model's section depend on its `kind`. Sections that the script does not read are ignored.
 
     Args:
         description: The script's docstring, shown by `--help`.
-        options: The script's own options: name to keywords of `add_argument`.
-        arguments: The command line, by default the process's own.
+        options: The script's own options, a dict from names to keywords of `add_argument`.
+        arguments: The command line, by default that of the process.
         sections: Names of the sections that the script reads.
 
     Returns:
-        A `Config`, whose other sections are None, and a dict of the script's own options.
+        A `Config` whose other sections are None, and a dict of the script's own options.
 
     Raises:
-        UserError: a setting is unknown, of another type, or a number that makes no sense.
+        UserError: a setting is unknown, has the wrong type, or is out of range.
     """
     import jsonargparse
 
     class Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        """Keeps the lines of the description, and the examples in it."""
+        """Keeps the line breaks of the description."""
 
     arguments = sys.argv[1:] if arguments is None else arguments
     models = [section for section in sections if section in TABLES]
@@ -90,7 +90,7 @@ def _bad(error: Exception) -> UserError:
 
 
 def _named(arguments: list[str], models: list[str]) -> dict[str, Any]:
-    """The file that `--config` names, as `config`, and the kind that the command line names for each section of a model."""
+    """Read from the command line: the file of `--config`, as `config`, and the `kind` of each model's section."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--config", default=DEFAULT_CONFIG)
     for section in models:
@@ -116,13 +116,13 @@ def _read_yaml(file: Path) -> dict:
 
 
 def _set_by(arguments: list[str], section: str) -> list[str]:
-    """The fields of a section that the command line sets."""
+    """Names of the fields of a section that the command line sets."""
     starts = f"--{section}."
     return [argument.removeprefix(starts).split("=")[0] for argument in arguments if argument.startswith(starts)]
 
 
 def _refuse_other_kinds(section: str, kind: str, settings, given: list[str]) -> None:
-    """Refuse a setting that only other kinds have, and name them."""
+    """Raise an error for a setting that only other kinds have. The error names these kinds."""
     for name in given:
         if name not in (field.name for field in dataclasses.fields(settings)) and (others := kinds_with(section, name)):
             raise UserError(
@@ -133,7 +133,7 @@ def _refuse_other_kinds(section: str, kind: str, settings, given: list[str]) -> 
 
 def _check_numbers(config: Config) -> None:
     for part, section in vars(config).items():
-        if part in ("world", "record") or section is None:  # the recorder knows its limits better
+        if part in ("world", "record") or section is None:  # the recorder checks its own settings
             continue
         for name, value in vars(section).items():
             if isinstance(value, (int, float)) and (value < 0 or (value == 0 and name not in MAY_BE_ZERO)):
@@ -143,7 +143,7 @@ def _check_numbers(config: Config) -> None:
 
 @contextlib.contextmanager
 def quiet():
-    """Swallow what libraries print to stderr as they load; an exception brings it back."""
+    """Suppress stderr, for example while libraries load. It is printed if an exception occurs."""
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as said:
@@ -160,11 +160,11 @@ def quiet():
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main`; what the user can put right ends in one line on stderr and exit code 2, Ctrl-C in 130."""
+    """Call `main`. An error that the user can fix gives one line on stderr and exit code 2. Ctrl-C gives exit code 130."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every new batch size
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # TensorFlow warns about every new batch size
     try:
         main()
     except KeyboardInterrupt:

@@ -1,8 +1,8 @@
-"""Behaviour cloning through latent actions: how few labels turn what was learnt from pixels into play.
+"""Behaviour cloning through latent actions: it measures how many action labels are needed to imitate an expert.
 
-An expert's films, of which nobody has noted the actions, are labelled with latent actions; a policy is cloned on those; and a few
-labelled transitions say which key each latent action stands for. It plays levels of the real game that nobody was trained on,
-beside the oracle, cloned on the true actions of the same films, and beside chance.
+The latent action model labels an expert's recording. A policy learns these latent actions. A few labelled transitions show which
+key each latent action corresponds to. The policy then plays held-out levels of the real game. The upper bound is an oracle, which
+is cloned on the true actions of the same recording. The baseline is a random agent.
 
 Reference:
     Genie, section 3.3, "Training Agents", Figure 15, and Appendix E.
@@ -33,22 +33,22 @@ from genie_tf.training.backend import compiled
 from genie_tf.training.loop import load_checkpoint, train
 from genie_tf.training.precision import use_fastest_policy
 
-LABELS = (50, 100, 200, 1000)  # transitions of the expert whose actions are known
-COIN = 10.0  # reward of a level that is solved
+LABELS = (50, 100, 200, 1000)  # numbers of labelled transitions of the expert
+COIN = 10.0  # reward of a solved level
 PATCH = 2
 SCRIPT = "clone_agent.py"
 
 
 @keras.saving.register_keras_serializable("genie_tf")
 class ClonedPolicy(SelfSupervisedModel):
-    """What the expert would do next, from the last two frames.
+    """Predicts the expert's choice from the last two frames.
 
     Args:
-        choices: C, latent actions or keys.
+        choices: C, number of latent actions or keys.
         width: Channels of the network at its coarsest grid.
 
     Call arguments:
-        inputs: A dict: `frames` uint8 (B, 2, 64, 64, 3), frames t - 1 and t; `choice` int (B,), what the expert did at frame t.
+        inputs: A dict: `frames` uint8 (B, 2, 64, 64, 3), frames t - 1 and t; `choice` int (B,), the expert's choice at frame t.
 
     Returns:
         A dict: `logits` float32 (B, C), and the scalars `loss` (cross-entropy in nats) and `accuracy`.
@@ -63,10 +63,11 @@ class ClonedPolicy(SelfSupervisedModel):
         self.choose = layers.Dense(choices, dtype="float32", name="choose")
 
     def build(self, input_shape=None):
-        self.logits(ops.zeros((1, 2, 64, 64, 3), "uint8"))
+        frames, choice = keras.KerasTensor((1, 2, 64, 64, 3), "uint8"), keras.KerasTensor((1,), "int32")
+        self.compute_output_spec({"frames": frames, "choice": choice})
 
     def logits(self, frames, training=False):
-        """Log odds float32 (B, C) of the choices, from frames uint8 (B, 2, 64, 64, 3)."""
+        """Logits float32 (B, C) of the choices, from frames uint8 (B, 2, 64, 64, 3)."""
         seen = ops.concatenate([patchify(from_pixels(frames[:, t]), PATCH) for t in range(2)], axis=-1)
         return self.choose(self.see(seen, training=training))
 
@@ -85,12 +86,12 @@ class ClonedPolicy(SelfSupervisedModel):
 
 
 class ClonedAgent:
-    """Plays as the policy does: draws a choice, then a key that it stands for.
+    """An agent that draws a choice from the policy, then a key for this choice.
 
     Args:
-        policy: Function of frames uint8 (E, 2, 64, 64, 3) to logits (E, C).
-        keys: float (C, 6), how likely each choice stands for each key.
-        rng: Its chance.
+        policy: Function from frames uint8 (E, 2, 64, 64, 3) to logits (E, C).
+        keys: float (C, 6), probability of each key for each choice.
+        rng: Random generator of the draws.
     """
 
     def __init__(self, policy, keys: np.ndarray, rng: np.random.Generator):
@@ -98,11 +99,11 @@ class ClonedAgent:
         self.before: np.ndarray | None = None
 
     def _draw(self, chances: np.ndarray) -> np.ndarray:
-        """One of (E, C) each."""
+        """Draw one index for each row of probabilities (E, C)."""
         return (chances.cumsum(axis=1) > self.rng.random((len(chances), 1)) * chances.sum(axis=1, keepdims=True)).argmax(axis=1)
 
     def act(self, frames: np.ndarray, due: np.ndarray) -> np.ndarray:
-        """As `RandomAgent.act`; all environments must be due."""
+        """See `RandomAgent.act`. All environments must be due."""
         films = np.stack([frames if self.before is None else self.before, frames], axis=1)
         self.before = frames.copy()
         logits = ops.convert_to_numpy(self.policy(ops.convert_to_tensor(films)))
@@ -111,15 +112,15 @@ class ClonedAgent:
 
 
 def key_chances(codes: np.ndarray, keys: np.ndarray, count: int) -> np.ndarray:
-    """How likely each latent action stands for each key, counted in labelled transitions.
+    """Probability of each key for each latent action, from counts of labelled transitions.
 
     Args:
-        codes: int (L,).
-        keys: int (L,), places in `KEYS`.
-        count: A, number of latent actions. One that no label shows is taken for any key, as often as the labels have it.
+        codes: int (L,), latent actions.
+        keys: int (L,), indices into `KEYS`.
+        count: A, number of latent actions. A latent action without labels gets the frequencies of the keys in all labels.
 
     Returns:
-        float (A, 6), each row's sum 1.
+        float (A, 6), with rows that sum to 1.
     """
     table = np.zeros((count, len(KEYS)))
     np.add.at(table, (codes, keys), 1)
@@ -128,17 +129,18 @@ def key_chances(codes: np.ndarray, keys: np.ndarray, count: int) -> np.ndarray:
 
 
 def train_policy(config: Config, expert: dict[str, Episodes], choices: dict[str, np.ndarray], count: int, kind: str, seed: int):
-    """Clone a policy, or load it if it is cloned already.
+    """Train a policy, or load it if it is trained already.
 
     Args:
-        expert: The films, of `train` and `validation`.
-        choices: int (R,) for every row of either: latent actions, or keys.
+        config: The world; section `clone`.
+        expert: The expert's recordings `train` and `validation`.
+        choices: For both recordings, int (R,) for every row: latent actions, or keys.
         count: C, number of choices.
         kind: "latent" or "oracle".
         seed: Seed of weights and batches.
 
     Returns:
-        A function of frames uint8 (B, 2, 64, 64, 3) to logits (B, C).
+        A function from frames uint8 (B, 2, 64, 64, 3) to logits (B, C).
     """
     settings = dataclasses.replace(config.clone, seed=seed)
     prefix = f"Clone_{kind}_{seed}"
@@ -167,23 +169,23 @@ def train_policy(config: Config, expert: dict[str, Episodes], choices: dict[str,
 
 @alone
 def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
-    """Clone the expert of `record/<expert_world>` through the latent actions of `model/<world>`, and let everybody play.
+    """Clone the expert of `record/<expert_world>` through the latent actions of `model/<world>`, and evaluate all policies.
 
-    Writes `cloning.json` and `cloning.png` in `model/<world>`.
+    Writes `cloning.json` and `cloning.png` to `model/<world>`.
 
     Args:
         config: The world; section `clone`.
-        expert_world: Whose recording shows the expert. Of its actions no more are read than the labels, but for the oracle.
-        seeds: Policies to clone of each kind.
-        levels: Held-out levels that each plays.
+        expert_world: World of the expert's recording. Only the oracle uses more of its actions than the few labels.
+        seeds: Number of policies of each kind.
+        levels: Number of held-out levels that each policy plays.
 
     Returns:
-        What cloning.json holds: `solved`, name to one share of the levels a seed, where names are "random", "oracle" and
-        "latent.<N>"; and `expert`, the share of its recorded episodes in which it got the coin.
+        The content of cloning.json: `solved`, a dict from "random", "oracle" and "latent.<N>" to the shares of solved levels, one
+        per seed; `expert`, the share of the expert's recorded episodes with the coin; `levels`.
 
     Raises:
-        UserError: the latent action model or the expert's recording is missing, or nobody knows the expert's actions; or so many
-            levels or seeds can't be.
+        UserError: the latent action model or the expert's recording is missing, the expert's actions are unknown, or the number of
+            levels or seeds is invalid.
     """
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: 1 or more")
@@ -223,14 +225,17 @@ def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
 
 
 def coins_of(films: Episodes) -> float:
-    """Share of the recorded episodes, of those that were not cut short, in which the coin was got."""
+    """Share of the complete recorded episodes in which the agent got the coin."""
     mend = "run `./data_collect.bash` with the settings it was recorded with: it records the shard anew"
     shards = [read_json(file, mend, "reward", "episodes", "cut") for file in films.folder.glob("shard*.json")]
     return sum(shard["reward"] for shard in shards) / COIN / max(sum(shard["episodes"] - shard["cut"] for shard in shards), 1)
 
 
 def plot(found: dict, path: Path) -> None:
-    """Levels solved over the number of labels: mean and every seed; oracle and chance as bands from worst to best seed."""
+    """Plot the solved levels over the number of labels, for each seed and the mean.
+
+    Oracle and random agent are bands from the worst to the best seed.
+    """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     solved = {name: 100 * np.array(shares) for name, shares in found["solved"].items()}

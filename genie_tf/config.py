@@ -1,4 +1,4 @@
-"""Every setting of a world, in sections: one YAML file serves every script."""
+"""All settings of a world, in sections. One YAML file is used by all scripts."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,32 +10,32 @@ TOKENIZER, IDM_MODEL, JUDGE = "VQVAE_Model", "IDM_Model", "Judge_Model"  # check
 
 
 def world_model(guided: bool) -> str:
-    """Name of the dynamics' checkpoints: the guided variant stands beside the other."""
+    """Name of the dynamics' checkpoints. The guided variant has its own name, so both can exist in one folder."""
     return "guided_world_model" if guided else "world_model"
 
 
 @dataclass
 class RecordConfig:
-    """Where frames come from.
+    """Settings of the recording.
 
     Args:
         game: Procgen game.
-        distribution_mode: Procgen's difficulty; not every game has every one.
-        use_backgrounds: Whether pictures hang behind the level.
-        restrict_themes: Whether all levels share one theme of blocks.
+        distribution_mode: Procgen's difficulty. Some games have only some of the difficulties.
+        use_backgrounds: Whether the levels have background pictures.
+        restrict_themes: Whether all levels use the same theme of blocks.
         paint_vel_info: Whether the game paints the agent's velocity into a corner of the frame.
-        agent: Who plays: uniform draws from all 15 actions, original from the seven that CoinRun knows, sticky as original but
-            keeps its last action with probability `keep`, trained is the policy of agent_training.py, human is you.
-        keep: Probability that the sticky agent takes its last action once more.
-        policy: The trained agent's file; empty for model/<world>/agent.zip.
-        format: npy is read fastest and by anything; b2nd is compressed without loss to a tenth or less.
-        hold: Game steps for which an action is held; one frame is recorded each time.
+        agent: The agent that plays. uniform draws from all 15 actions, original from the seven actions of CoinRun. sticky is like
+            original, but repeats its last action with probability `keep`. trained is the policy of agent_training.py. human is you.
+        keep: Probability that the sticky agent repeats its last action.
+        policy: File of the trained agent; empty for model/<world>/agent.zip.
+        format: File format. npy is the fastest; b2nd has lossless compression to a tenth of the size or less.
+        hold: Game steps for which an action is held; one frame is recorded per held action.
         train_frames: Frames to record for training.
-        validation_frames: Frames to record for watching the training.
-        test_frames: Frames to record for the figures.
-        train_levels: Levels for training, from level 0 on.
-        validation_levels: Levels for validation, right after those for training.
-        test_levels: Levels for the figures, right after those for validation.
+        validation_frames: Frames to record for validation.
+        test_frames: Frames to record for evaluation.
+        train_levels: Number of levels for training, from level 0 on.
+        validation_levels: Number of levels for validation, after those for training.
+        test_levels: Number of levels for evaluation, after those for validation.
         seed: Seed of the agent and of the game.
     """
 
@@ -60,12 +60,12 @@ class RecordConfig:
 
 @dataclass
 class Training:
-    """How a model is trained.
+    """Settings of every training.
 
     Args:
-        epochs: Epochs to train.
-        steps_per_epoch: Batches in an epoch.
-        batch_size: Examples in a batch: frames, transitions or sequences.
+        epochs: Number of epochs.
+        steps_per_epoch: Batches per epoch.
+        batch_size: Examples per batch: frames, transitions or sequences.
         learning_rate: Highest learning rate.
         seed: Seed of the weights and of the batches.
     """
@@ -79,10 +79,10 @@ class Training:
 
 @dataclass
 class DynamicsConfig(Training):
-    """What every kind of dynamics has.
+    """Settings of every kind of dynamics.
 
     Args:
-        actions: "latent", or "true" for the guided variant, which learns from recorded actions.
+        actions: "latent", or "true" for the guided variant, which is trained on recorded actions.
         length: Frames of a training sequence.
     """
 
@@ -92,7 +92,7 @@ class DynamicsConfig(Training):
 
 @dataclass
 class JudgeConfig(Training):
-    """The supervised action model, which reads from a dream what was asked for.
+    """Settings of the judge, the supervised action model that evaluates rollouts.
 
     Args:
         width: Channels of the network at its coarsest grid.
@@ -103,7 +103,7 @@ class JudgeConfig(Training):
 
 @dataclass
 class CloneConfig(Training):
-    """The policies that are cloned from an expert's films; each further policy has the next seed.
+    """Settings of the policies that are cloned from an expert's recording. Each further policy uses the next seed.
 
     Args:
         width: Channels of the network at its coarsest grid.
@@ -116,15 +116,15 @@ class CloneConfig(Training):
 
 @dataclass
 class PlayConfig:
-    """How a trained world is played and measured.
+    """Settings of play and evaluation.
 
     Args:
-        prompt_frames: Recorded frames that a dream begins with.
-        sampling_steps: MaskGIT steps a frame: more are better and slower.
-        temperature: Of the drawn tokens; 0 takes the likeliest.
-        scale: Screen pixels to a side of a dreamt pixel.
-        frames_per_second: Speed of the window, at most, and of a written video.
-        evaluation_windows: Held-out windows that the figures are taken over.
+        prompt_frames: Recorded frames at the start of a rollout.
+        sampling_steps: MaskGIT steps a frame. More steps are better and slower.
+        temperature: Temperature of the drawn tokens; 0 takes the most probable token.
+        scale: Side of a displayed pixel in screen pixels.
+        frames_per_second: Maximum speed of the window, and speed of a written video.
+        evaluation_windows: Number of held-out windows of the evaluation.
         seed: Seed of prompts and sampling.
     """
 
@@ -139,17 +139,17 @@ class PlayConfig:
 
 @dataclass
 class Config:
-    """A world: its name and the sections of its making.
+    """A world: its name and its sections of settings.
 
     Args:
-        world: Name; data go to record/<world>, models to model/<world>.
-        record: Where frames come from.
-        tokenizer: Frames to tokens: the settings of one kind of `genie_tf.tokenizer`.
-        latent_action: The unsupervised action model: the settings of one kind of `genie_tf.latent_action`.
-        judge: The supervised action model that the evaluation trains.
-        dynamics: The world model proper: the settings of one kind of `genie_tf.dynamics`.
-        play: How it is played and measured.
-        clone: The policies of clone_agent.py.
+        world: Name. Data are in record/<world>, models in model/<world>.
+        record: Settings of the recording.
+        tokenizer: Settings of one kind of `genie_tf.tokenizer`.
+        latent_action: Settings of one kind of `genie_tf.latent_action`.
+        judge: Settings of the supervised action model that the evaluation trains.
+        dynamics: Settings of one kind of `genie_tf.dynamics`.
+        play: Settings of play and evaluation.
+        clone: Settings of the policies of clone_agent.py.
     """
 
     world: str = "coinrun_plain"

@@ -1,5 +1,5 @@
-"""Errors that a person can act on."""
+"""Errors that the user can fix."""
 
 
 class UserError(Exception):
-    """Something the user can put right: the message says what is wrong and what to do, in one line."""
+    """An error that the user can fix. The message states the problem and the solution in one line."""

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, refused in one line when they are damaged; and folders in which one run at a time works."""
+"""Safe file access: atomic writing, one-line errors for damaged files, and locks for folders."""
 
 import contextlib
 import errno
@@ -15,11 +15,11 @@ import numpy as np
 from genie_tf.errors import UserError
 
 UNFINISHED = ".tmp"
-_held: set[Path] = set()  # claims of this process
+_held: set[Path] = set()  # locks of this process
 
 
 def write_whole(path: Path, write: Callable) -> None:
-    """Call `write(file)` on a temporary file, then rename it to `path`: a reader sees the whole file or none."""
+    """Call `write(file)` on a temporary file, then rename it to `path`. A reader never sees an incomplete file."""
     unfinished = path.with_name(path.name + UNFINISHED)
     try:
         with open(unfinished, "wb") as file:
@@ -27,7 +27,7 @@ def write_whole(path: Path, write: Callable) -> None:
         os.replace(unfinished, path)
     except BaseException as error:
         unfinished.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is None:  # NumPy's own word for a write that was cut short
+        if isinstance(error, OSError) and error.errno is None:  # NumPy raises this for an incomplete write
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
 
@@ -38,7 +38,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 
 def write_json(path: Path, data) -> None:
-    """Write what JSON can hold."""
+    """Write data as JSON."""
     write_whole(path, lambda file: file.write(json.dumps(data, indent=1).encode()))
 
 
@@ -47,11 +47,11 @@ def read_json(path: Path, mend: str, *names: str) -> dict:
 
     Args:
         path: The file.
-        mend: What a person can do if it can't be read; the end of the error's line.
+        mend: Advice if the file can't be read, for the end of the error message.
         names: Names that the object must have.
 
     Raises:
-        UserError: the file is missing, truncated, empty, or holds something else.
+        UserError: the file is missing or damaged, or the object lacks a name.
     """
     try:
         data = json.loads(path.read_text())
@@ -66,16 +66,18 @@ def read_json(path: Path, mend: str, *names: str) -> dict:
 
 @contextlib.contextmanager
 def claimed(folder: Path, name: str, busy: str, leftovers: str) -> Iterator[None]:
-    """Keep other processes away from what is made under `name` in `folder`, which is made if it is not there.
+    """Lock the name `name` in `folder` for this process. The folder is created if it does not exist.
 
-    What a killed process left half done is cleared away first. A process may claim what it holds already.
+    Temporary files of an interrupted process are deleted first. A process may lock a name again that it has already locked.
 
     Args:
-        busy: The error's line.
-        leftovers: Pattern of the temporary files and folders that belong to the claim.
+        folder: The folder.
+        name: Name of the lock.
+        busy: The error message.
+        leftovers: Pattern of the temporary files and folders that belong to the lock.
 
     Raises:
-        UserError: another process has the claim.
+        UserError: another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     claim = (folder / (name + UNFINISHED)).absolute()
@@ -99,14 +101,14 @@ def claimed(folder: Path, name: str, busy: str, leftovers: str) -> Iterator[None
             _held.discard(claim)
             claim.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
-                folder.rmdir()  # where nothing was made
+                folder.rmdir()  # succeeds only if the folder is empty
 
 
 def alone(work: Callable) -> Callable:
-    """Let `work(config, …)` go on only while no other process writes to the same `model/<world>`.
+    """Decorate `work(config, …)` so that only one process at a time writes to `model/<world>`.
 
     Raises:
-        UserError: another process does.
+        UserError: another process is writing to this folder.
     """
 
     @functools.wraps(work)

@@ -1,4 +1,4 @@
-"""Which class a section's `kind` names: the tables of the three folders, read only when a class is asked for."""
+"""Find the model class for the `kind` of a section, in the tables of the three model folders. Classes are imported when needed."""
 
 import dataclasses
 from pkgutil import resolve_name
@@ -10,19 +10,19 @@ TABLES = {"tokenizer": tokenizer.KINDS, "latent_action": latent_action.KINDS, "d
 
 
 def default_kind(section: str) -> str:
-    """The first of the table."""
+    """The first kind of the section's table."""
     return next(iter(TABLES[section]))
 
 
 def model_class(section: str, kind: str):
-    """The class of a model.
+    """Import the class of a model.
 
     Args:
         section: "tokenizer", "latent_action" or "dynamics".
-        kind: One of that folder's table.
+        kind: A kind of this section's table.
 
     Raises:
-        UserError: there is no such kind.
+        UserError: the table does not contain this kind.
     """
     table = TABLES[section]
     if kind not in table:
@@ -31,5 +31,5 @@ def model_class(section: str, kind: str):
 
 
 def kinds_with(section: str, field: str) -> list[str]:
-    """The kinds that have a setting of that name."""
+    """The kinds that have a setting `field`."""
     return [kind for kind in TABLES[section] if field in (f.name for f in dataclasses.fields(model_class(section, kind).Settings))]

@@ -1,4 +1,4 @@
-"""What `extract.py` does: record, import, export, describe."""
+"""The commands of `extract.py`: record, import, export, describe."""
 
 import dataclasses
 import os
@@ -25,10 +25,10 @@ def extract(
     crf: int = 0,
     describe: str | None = None,
 ) -> None:
-    """Describe a recording, export it, import videos, record a person, or an agent. Arguments: see `extract.py --help`.
+    """Record an agent or a person, import videos, export a recording, or describe it. Arguments: see `extract.py --help`.
 
     Raises:
-        UserError: what is wrong, and what to do.
+        UserError: the arguments or the files are invalid.
     """
     config = dataclasses.replace(config, world=name or config.world)
     asked = [option for option, value in (("--video", video), ("--export", export), ("--describe", describe)) if value]

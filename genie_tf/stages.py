@@ -1,4 +1,4 @@
-"""The three trainings, as scripts and notebooks call them: what each reads, builds, and leaves for the next."""
+"""The trainings that scripts and notebooks call. They combine recordings, models and the training loop."""
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ from genie_tf.training.precision import use_fastest_policy
 
 VALIDATION_SAMPLES = 512
 VALIDATION_SEQUENCES = 64
-TRUE_ACTIONS = 15  # Procgen's
+TRUE_ACTIONS = 15  # number of Procgen's actions
 
 
 def recordings(config: Config, *splits: str) -> dict[str, Episodes]:
@@ -65,7 +65,7 @@ def load_tokenizer(config: Config):
 
 
 def tokens_of(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
-    """Tokens uint16 (R, N) of every row of recordings, from the caches beside the latest tokenizer if they are its own."""
+    """Tokens uint16 (R, N) of every row of recordings. They are cached in the latest tokenizer's folder."""
     tokenizer, file = load_tokenizer(config)
     encode = compiled(tokenizer.encode)
 
@@ -83,9 +83,10 @@ def tokens_of(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.nda
 
 @alone
 def train_latent_action(config: Config, live: bool = False):
-    """Train the unsupervised action model on pixels, infer the whole recording, and learn the keymap.
+    """Train the latent action model on pixels, infer the latent actions of the recording, and learn the keymap.
 
-    No label is read before the training is over; then at most `LABELS` transitions name the codes, if the recording has labels.
+    The training uses no labels. After it, the keymap is learnt from at most `LABELS` labelled transitions, if the recording has
+    labels.
 
     Args:
         config: The world; section `latent_action`.
@@ -95,11 +96,11 @@ def train_latent_action(config: Config, live: bool = False):
         The folder of the last checkpoint, `model/<world>/IDM_Model_<epochs>`.
 
     Raises:
-        UserError: a setting that the model can't have.
+        UserError: a setting of the model is invalid.
     """
     settings, folder = config.latent_action, config.model_folder
     model = model_class("latent_action", settings.kind)
-    model.from_settings(settings)  # what is wrong with them comes out before any work is done
+    model.from_settings(settings)  # raises the error of an invalid setting before any work is done
     episodes = recordings(config, "train", "validation")
     use_fastest_policy()
     checkpoint = train(
@@ -117,9 +118,9 @@ def train_latent_action(config: Config, live: bool = False):
     codes = latent_actions_of(config, episodes)
     try:
         load_keymap(checkpoint, settings.codes)
-        return checkpoint  # perhaps a person's, from `dream_play_tf.py --calibrate`
+        return checkpoint  # an existing keymap is kept, because it may come from `dream_play_tf.py --calibrate`
     except UserError:
-        pass  # there is none yet, or it is damaged
+        pass  # there is no keymap yet, or it is damaged
     if episodes["train"].known.any():
         labelled = episodes["train"].windows(2, before=1, labelled=True).draw(np.random.default_rng(settings.seed), LABELS)
         keymap = learn_keymap(codes["train"][labelled], episodes["train"].read(labelled)["action"], settings.codes)
@@ -140,7 +141,7 @@ def load_latent_action(config: Config):
 
 
 def latent_actions_of(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
-    """Latent action uint8 (R,) taken at every row of recordings; 0 at an episode's last row, which leads nowhere."""
+    """Latent action uint8 (R,) of every row of recordings, 0 at an episode's last row. Cached in the model's folder."""
     model, file = load_latent_action(config)
     code = compiled(model.code)
 
@@ -193,7 +194,7 @@ def train_judge(config: Config, live: bool = False):
 
 @alone
 def train_world_model(config: Config, live: bool = False):
-    """Train the dynamics on cached tokens and on latent actions, or on recorded ones (`dynamics.actions: true`).
+    """Train the dynamics on tokens and latent actions, or on tokens and recorded actions (`dynamics.actions: true`).
 
     Args:
         config: The world; section `dynamics`.
@@ -203,7 +204,7 @@ def train_world_model(config: Config, live: bool = False):
         The folder of the last checkpoint, `model/<world>/world_model_<epochs>`.
 
     Raises:
-        UserError: true actions are asked for, and the recording has none.
+        UserError: true actions are requested, but the recording has episodes without them.
     """
     settings = config.dynamics
     model = model_class("dynamics", settings.kind)

@@ -1,4 +1,4 @@
-"""A trained world: tokenizer, latent actions and dynamics, composed into something that is played like a game."""
+"""A trained world: tokenizer, latent action model and dynamics, combined for play."""
 
 from pathlib import Path
 
@@ -15,19 +15,21 @@ from genie_tf.latent_action.keymap import TRUE_KEYMAP, load_keymap
 from genie_tf.training.backend import compiled, in_batches
 from genie_tf.training.loop import load_checkpoint, load_facts
 
-INFERRED = 64  # transitions at once
+INFERRED = 64  # maximum number of transitions in a batch
 
 
 class World:
-    """Reset with a prompt, then step with actions, each batched; time a step is constant however long the rollout.
+    """A playable world: `reset` it with prompts, then `step` with actions, in batches.
+
+    The time per step does not depend on the length of the rollout.
 
     Args:
-        tokenizer: Frames to tokens and back.
-        latent_action: Names the actions between the prompt's frames; None in a guided world.
-        dynamics: Next tokens from past tokens and actions.
-        keymap: From keys ("none", "a", "d", "w", "aw", "dw") to actions.
-        sampling_steps: MaskGIT steps a frame.
-        temperature: Of the tokens.
+        tokenizer: Converts frames to tokens and back.
+        latent_action: Infers the latent actions of the prompt; None in a guided world.
+        dynamics: Predicts the next tokens from past tokens and actions.
+        keymap: A dict from keys ("none", "a", "d", "w", "aw", "dw") to actions.
+        sampling_steps: MaskGIT steps per frame.
+        temperature: Temperature of the drawn tokens.
         seed: Seed of the sampling.
 
     Example:
@@ -58,15 +60,15 @@ class World:
 
     @classmethod
     def load(cls, folder: Path | str, guided: bool = False, **settings) -> "World":
-        """Load the latest of the three models in `model/<world>`.
+        """Load the latest checkpoints of the three models in `model/<world>`.
 
         Args:
             folder: `model/<world>`.
-            guided: Whether to take the dynamics that was trained on recorded actions.
+            guided: Whether to load the dynamics trained on recorded actions.
             **settings: `sampling_steps`, `temperature`, `seed`.
 
         Raises:
-            UserError: a model is missing or was trained on another tokenizer.
+            UserError: a model is missing, or the dynamics was trained with another tokenizer or latent action model.
         """
         folder = Path(folder)
         tokenizer, tokenizer_file = load_checkpoint(folder, TOKENIZER, "tokenizer_training.py")
@@ -83,7 +85,11 @@ class World:
         return cls(tokenizer, latent_action, dynamics, keymap, **settings)
 
     def infer_actions(self, frames: np.ndarray) -> np.ndarray:
-        """Latent actions int32 (B, P - 1) between the frames uint8 (B, P, 64, 64, 3)."""
+        """Infer the latent actions int32 (B, P - 1) between frames uint8 (B, P, 64, 64, 3).
+
+        Raises:
+            UserError: the world is guided.
+        """
         if self._infer is None:
             raise UserError("a guided world infers no actions: pass those of its prompt, or a prompt of one frame")
         batch, length = frames.shape[:2]
@@ -96,17 +102,17 @@ class World:
         return in_batches(self._infer, take, count, min(count, INFERRED)).reshape(batch, length - 1)
 
     def reset(self, prompt: np.ndarray, actions: np.ndarray | None = None) -> np.ndarray:
-        """Begin at the end of `prompt`.
+        """Start a rollout after the last frame of `prompt`.
 
         Args:
-            prompt: uint8 (B, P, 64, 64, 3), P ≥ 1; four show velocity.
-            actions: int (B, P - 1), what led from one to the next; by default the latent actions inferred from the frames.
+            prompt: uint8 (B, P, 64, 64, 3), P ≥ 1. Several frames show the velocity; four are recommended.
+            actions: int (B, P - 1), the actions between the frames. By default they are inferred from the frames.
 
         Returns:
             The last prompt frame, uint8 (B, 64, 64, 3).
 
         Raises:
-            UserError: a guided world was given no actions for a prompt of several frames.
+            UserError: the world is guided, and the prompt has several frames but no actions.
         """
         batch, length = prompt.shape[:2]
         if actions is None:
@@ -117,27 +123,27 @@ class World:
         return prompt[:, -1]
 
     def observe(self, frames: np.ndarray, actions: np.ndarray) -> None:
-        """Take frames for what has happened, in place of a dream.
+        """Append given frames to the past, instead of predicted frames.
 
         Args:
             frames: uint8 (B, 64, 64, 3).
-            actions: int (B,), what led to them.
+            actions: int (B,), the actions that led to the frames.
         """
         tokens = self._encode(ops.convert_to_tensor(frames))
         self.past = self._extend(self.past, tokens, ops.convert_to_tensor(np.asarray(actions, np.int32)))
 
     @property
     def state(self) -> dict:
-        """This moment, its chance included: `restore` it, and the same actions dream the same."""
+        """The current state, including the random state. After `restore`, the same actions give the same frames."""
         return {"past": self.past, "chance": ops.convert_to_numpy(self.noise_seed.state)}
 
     def restore(self, state: dict) -> None:
-        """Go back to a moment that `state` gave."""
+        """Restore a value of `state`."""
         self.past = state["past"]
         self.noise_seed.state.assign(state["chance"])
 
     def step(self, actions: np.ndarray) -> np.ndarray:
-        """Dream one frame on.
+        """Predict the next frame.
 
         Args:
             actions: int (B,).

@@ -87,8 +87,12 @@ class Place:
         return done.stdout + done.stderr
 
 
+LONGEST = ("test_backends", "test_scripts", "test_recording", "test_notebooks")  # they begin, so that both workers end together
+
+
 def pytest_collection_modifyitems(items):
-    """What needs a trained world is slow: `make test QUICK=1` leaves it out."""
+    """Sort the files, and mark tests that need a trained world as slow: `make test QUICK=1` leaves them out."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST or LONGEST.index(item.path.stem) - len(LONGEST))
     for item in items:
         if "tiny" in item.fixturenames:
             item.add_marker("slow")

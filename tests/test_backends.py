@@ -24,21 +24,18 @@ MODELS = {
 
 
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiles sooner, runs slower
-
-
-def on_jax(*command):
-    return subprocess.run(
-        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True,
-        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK},
-    )  # fmt: skip
-
-
-def test_model_tests_pass_on_jax():
-    if keras.backend.backend() == "jax":
-        pytest.skip("this is that run")
-    options = "-m pytest tests/test_models.py tests/test_benchmarks.py -p no:cacheprovider -n 0 -k"
-    done = on_jax(*options.split(), "not a_row and not whatever")
-    assert done.returncode == 0, done.stdout[-3000:]
+ON_JAX = """
+import pathlib, sys
+import pytest
+sys.path.insert(0, "tests")
+import test_backends
+test_backends.jax_side(pathlib.Path(sys.argv[1]))
+options = "tests/test_models.py tests/test_benchmarks.py -p no:cacheprovider -n 0 -k"
+sys.exit(pytest.main([*options.split(), "not a_row and not whatever and not peak and not unknown"]))
+"""
+pytestmark = [
+    pytest.mark.slow, pytest.mark.skipif(keras.backend.backend() == "jax", reason="they compare TensorFlow with JAX"),
+]  # fmt: skip
 
 
 def arrays(name):
@@ -91,29 +88,31 @@ def jax_side(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def by_jax(tmp_path_factory) -> Path:
-    """Weights of every model, with the loss and the gradients that JAX finds."""
+def on_jax(tmp_path_factory):
+    """One process on JAX: loss and gradients of every model on weights from here, then the model tests. Its folder, its result."""
     folder = tmp_path_factory.mktemp("jax")
     for name in MODELS:
         built(name).save_weights(folder / f"{name}.weights.h5")
-    run = (
-        "import sys, pathlib; sys.path.insert(0, 'tests'); import test_backends; test_backends.jax_side(pathlib.Path(sys.argv[1]))"
-    )
-    done = on_jax("-c", run, folder)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder
+    environment = {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK}
+    command = [sys.executable, "-c", ON_JAX, folder]
+    return folder, subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
+
+
+def test_model_tests_pass_on_jax(on_jax):
+    assert on_jax[1].returncode == 0, on_jax[1].stdout[-3000:] + on_jax[1].stderr[-2000:]
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_same_loss_and_gradients_on_the_same_weights(name, by_jax):
+def test_same_loss_and_gradients_on_the_same_weights(name, on_jax):
     import tensorflow as tf
 
     model = built(name)
-    model.load_weights(by_jax / f"{name}.weights.h5")
+    folder = on_jax[0]
+    model.load_weights(folder / f"{name}.weights.h5")
     with tf.GradientTape() as tape:
         loss = loss_of(model, arrays(name))
     gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
-    other = np.load(by_jax / f"{name}.npz")
+    other = np.load(folder / f"{name}.npz")
     np.testing.assert_allclose(float(loss), other["loss"], rtol=1e-5)
     moved = 0
     for i, (variable, gradient) in enumerate(zip(model.trainable_variables, gradients)):

@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 from conftest import ROOT, refused
 
+from genie_tf.episodes.codes import cached_codes
+from genie_tf.episodes.dataset import Episodes
+from genie_tf.episodes.format import EPISODE_DTYPE
 from genie_tf.errors import UserError
 from genie_tf.files import read_json
+from genie_tf.latent_action.keymap import load_keymap
 
 DAMAGE = {"truncated": lambda data: data[: len(data) // 2], "empty": lambda data: b"", "else": lambda data: b"[1, 2]"}
 
@@ -52,27 +56,35 @@ def test_a_damaged_or_foreign_keymap_is_refused_and_learnt_anew(copy, model):
     whole = file.read_bytes()
     foreign = json.loads(whole)
     foreign["codes"]["d"] = 6
-    for how in (*DAMAGE, "foreign", "missing"):
-        if how == "foreign":
-            file.write_text(json.dumps(foreign))
-        elif how == "missing":
-            file.unlink()
-        else:
-            damage(file, how)
-        words = ["the key d the latent action 6, of 0 to 5"] if how == "foreign" else []
-        refused(copy.run("dream_play_tf.py", "--actions", "d"), "IDM_Model_2/keymap.json", "python idm_training.py", *words)
-        copy.make("idm_training.py")
-        assert file.read_bytes() == whole
+    for text in (b"", whole[:50], b"[1, 2]", b'{"codes": {"d": 1}}', b'{"codes": 3}', json.dumps(foreign).encode(), None):
+        file.write_bytes(text) if text is not None else file.unlink()
+        with pytest.raises(UserError, match=r"IDM_Model_2/keymap\.json .*python idm_training\.py --world tiny"):
+            load_keymap(file.parent, 6)
+    file.write_text(json.dumps(foreign))
+    refused(copy.run("dream_play_tf.py", "--actions", "d"), "the key d the latent action 6, of 0 to 5", "python idm_training.py")
+    copy.make("idm_training.py")
+    assert file.read_bytes() == whole
 
 
-@pytest.mark.parametrize("cache", ["VQVAE_Model_2/tokens_tiny_train", "motion_tiny_train", "IDM_Model_2/latent_actions_tiny_train"])
-def test_damaged_caches_are_made_anew(copy, model, cache):
-    codes = np.array(np.load(model / f"{cache}.npy"))
-    for ending, how in ((".npy", "truncated"), (".npy", "empty"), (".npy", "else"), (".json", "truncated")):
-        damage((model / cache).with_suffix(ending), how)
-        made_by = "tokenizer_training.py" if "tokens" in cache else "idm_training.py"
-        copy.make(made_by, *(["--latent_action.epochs", "3"] if "motion" in cache else []))
-        np.testing.assert_array_equal(np.load(model / f"{cache}.npy"), codes)
+@pytest.mark.parametrize(("ending", "how"), [(".npy", "truncated"), (".npy", "empty"), (".npy", "else"), (".json", "truncated")])
+def test_damaged_caches_are_made_anew(tmp_path, ending, how):
+    """Of tokens, movements and latent actions alike."""
+    (tmp_path / "mine" / "train").mkdir(parents=True)
+    np.save(tmp_path / "mine" / "train" / "a.npy", np.zeros(40, EPISODE_DTYPE))
+    episodes, computed = Episodes(tmp_path / "mine" / "train"), []
+
+    def compute(rows):
+        computed.append(1)
+        return rows.astype(np.uint16)
+
+    def codes():
+        return cached_codes("codes", episodes, tmp_path, "me", 1, compute)
+
+    np.testing.assert_array_equal(codes(), np.arange(40))
+    damage((tmp_path / "codes_mine_train").with_suffix(ending), how)
+    np.testing.assert_array_equal(codes(), np.arange(40))
+    np.testing.assert_array_equal(codes(), np.arange(40))
+    assert len(computed) == 2, "once at first, once after the damage"
 
 
 def test_a_recording_s_damaged_settings_are_made_anew_or_refused(copy):

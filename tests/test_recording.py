@@ -30,7 +30,7 @@ def test_collection_runs_workers_in_parallel_and_fails_if_one_fails(place):
 
 
 def test_ctrl_c_stops_all_workers_and_they_go_on(place):
-    command = [ROOT / "data_collect.bash", "2", "--config", "tiny.yaml", "--record.train_frames", "30000"]
+    command = [ROOT / "data_collect.bash", "2", "--config", "tiny.yaml", "--record.train_frames", "16000"]
     train = place.folder / "record" / "tiny" / "train"
     process = start(place, *command)
     wait_for(lambda: list(train.glob("*.npy")))
@@ -46,7 +46,7 @@ def test_ctrl_c_stops_all_workers_and_they_go_on(place):
 
 @pytest.mark.parametrize("whom", ["one", "all"])
 def test_killed_workers_lose_unfinished_episodes_and_nothing_else(place, whom):
-    command = [ROOT / "data_collect.bash", "2", "--config", "tiny.yaml", "--record.train_frames", "20000"]
+    command = [ROOT / "data_collect.bash", "2", "--config", "tiny.yaml", "--record.train_frames", "16000", "--record.hold", "2"]
     train = place.folder / "record" / "tiny" / "train"
     process = start(place, *command)
     wait_for(lambda: len(list(train.glob("*.npy"))) > 30)
@@ -63,7 +63,7 @@ def test_killed_workers_lose_unfinished_episodes_and_nothing_else(place, whom):
     assert start(place, *command).wait(120) == 0
     assert not list(place.folder.rglob("*.tmp"))
     assert all(file.read_bytes() == was for file, was in kept.items())
-    place.make("extract.py", "--world", "straight", "--record.train_frames", "20000")
+    place.make("extract.py", "--world", "straight", "--record.train_frames", "16000", "--record.hold", "2")
     for split in ("train", "validation", "test"):
         one, other = (place.folder / "record" / world / split for world in ("tiny", "straight"))
         assert {file.name: file.read_bytes() for file in one.glob("*.npy")} == {

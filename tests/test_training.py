@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 
+from genie_tf.cloning import ClonedPolicy
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
-from genie_tf.latent_action.motion_rank import MotionRankModel
 from genie_tf.training import loop
 from genie_tf.training.loop import Schedule, latest_checkpoint, train
 
@@ -27,14 +27,13 @@ def tokens(rng, size):
     return {"tokens": truth, "actions": rng.integers(0, 2, (size, 3)), **training_masks(rng, truth, 16, 0.2)}
 
 
-def transitions(rng, size):
-    motion = rng.uniform(-1, 1, (size, 4, 3)) * [10, 20, 0.01]
-    return {"frames": rng.integers(0, 256, (size, 3, 64, 64, 3)).astype(np.uint8), "motion": motion.astype(np.float32)}
+def films(rng, size):
+    return {"frames": rng.integers(0, 256, (size, 2, 64, 64, 3)).astype(np.uint8), "choice": rng.integers(0, 4, size)}
 
 
 MODELS = {
     "dynamics": (lambda: MaskGitDynamics(codes=16, tokens=4, actions=2, width=16, depth=1, heads=2), tokens),
-    "latent_action": (lambda: MotionRankModel(codes=4, width=8), transitions),
+    "policy": (lambda: ClonedPolicy(choices=4, width=8), films),  # it has dropout
 }
 
 

@@ -1,8 +1,13 @@
-"""Dynamics, by kind: the next frame's tokens, from past tokens and actions.
+"""Dynamics models, by kind: they predict the tokens of the next frame from past tokens and actions.
 
-Dynamics offer `Settings`, a dataclass; `from_settings(settings, codes, tokens, actions)`, sized as the tokenizer and the
-actions; `examples(windows, tokens, actions, settings, codes)`, what they are trained on; `call`, which returns `loss`
-among its outputs; and for play `empty_past`, `extend`, `sample`, with `no_action`, `tokens`, `codes` and `actions`.
+A dynamics model has these attributes:
+
+- `Settings`: the dataclass of its settings.
+- `from_settings(settings, codes, tokens, actions)`: makes the model for a codebook size, tokens per frame and number of actions.
+- `examples(windows, tokens, actions, settings, codes)`: its training examples.
+- `call`: returns a dict of outputs that contains `loss`.
+- `empty_past`, `extend`, `sample`: for play.
+- `tokens`, `codes`, `actions`, `no_action`: tokens per frame, codebook size, number of actions, and the value for "no action".
 """
 
 KINDS = {"maskgit": "genie_tf.dynamics.maskgit:MaskGitDynamics"}

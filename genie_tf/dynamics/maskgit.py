@@ -1,8 +1,8 @@
-"""`maskgit`: the spatio-temporal transformer that fills in the next frame's tokens, prompted by the action.
+"""`maskgit`: a spatio-temporal transformer that predicts the masked tokens of the next frame under an action.
 
-Every frame is seen twice. As *clean* tokens it is the past of later frames: its keys and values are computed once, in play
-as in training. As *masked* tokens it is what must be predicted, from the clean past, the action and whatever is not masked.
-Both carry the action that led to them as a first token.
+The transformer gets every frame twice. The *clean* tokens of a frame are the past of later frames. Their keys and values are
+computed once, in play and in training. The *masked* tokens of a frame are predicted from the clean past, the action and its
+unmasked tokens. In both, the first token is the action that led to the frame.
 """
 
 from dataclasses import dataclass
@@ -20,16 +20,18 @@ from genie_tf.layers.st_block import STBlock, distances
 
 
 def training_masks(rng: np.random.Generator, tokens_BTN: np.ndarray, codes: int, corruption: float) -> dict[str, np.ndarray]:
-    """What a training step hides, and what it gets wrong.
+    """Draw the masked tokens and the corrupted past of a training step.
 
     Args:
-        rng: Of this batch, so that a resumed training hides the same.
+        rng: Random generator of this batch, so that a resumed training draws the same.
         tokens_BTN: int (B, T, N).
-        codes: K.
-        corruption: Share of a sequence's past tokens replaced by random ones, at most: in play, the past is the model's own.
+        codes: K, size of the tokenizer's codebook.
+        corruption: Maximum share of a sequence's past tokens that are replaced by random tokens. In play the past consists of
+            predictions with errors; corruption trains the model for them.
 
     Returns:
-        A dict: `masked` bool (B, T, N), at a rate drawn for each frame by MaskGIT's cosine schedule; `past` int (B, T, N).
+        A dict: `masked` bool (B, T, N), with a masking rate for each frame from MaskGIT's cosine schedule; `past` int (B, T, N),
+        the corrupted tokens.
     """
     B, T, N = tokens_BTN.shape
     rate = np.cos(np.pi / 2 * rng.random((B, T, 1)))
@@ -49,8 +51,8 @@ class MaskGitSettings(DynamicsConfig):
         width: Width of the transformer.
         depth: Number of blocks.
         heads: Attention heads.
-        window: Frames that a token sees in one block, its own included.
-        corruption: Share of a sequence's past tokens made wrong in training, at most.
+        window: Frames that a token attends to in one block, its own included.
+        corruption: Maximum share of a sequence's past tokens that are replaced by random tokens in training.
     """
 
     kind: Literal["maskgit"] = "maskgit"
@@ -65,13 +67,13 @@ class MaskGitSettings(DynamicsConfig):
 
 
 class Sequences(Examples):
-    """Sequences of tokens and actions, masked anew each time they are drawn.
+    """Sequences of tokens and actions. Each draw uses new random masks.
 
     Args:
-        windows: Where one may begin.
-        take: Function of rows to a dict of `tokens` int (n, T, N) and `actions` int (n, T).
-        codes: K.
-        corruption: Share of a drawn sequence's past tokens made wrong, at most; those that are measured on have none wrong.
+        windows: Rows at which a sequence may begin.
+        take: Function from rows to a dict of `tokens` int (n, T, N) and `actions` int (n, T).
+        codes: K, size of the tokenizer's codebook.
+        corruption: Maximum share of corrupted past tokens in a training sequence. Validation sequences are not corrupted.
     """
 
     def __init__(self, windows: Windows, take, codes: int, corruption: float):
@@ -89,24 +91,24 @@ class Sequences(Examples):
 
 @keras.saving.register_keras_serializable("genie_tf")
 class MaskGitDynamics(SelfSupervisedModel):
-    """Next-frame tokens from past tokens and actions.
+    """Predicts the tokens of the next frame from past tokens and actions.
 
     Args:
         codes: K, size of the tokenizer's codebook.
-        tokens: N, tokens a frame.
+        tokens: N, tokens per frame.
         actions: A, number of actions.
         width: D, width of the transformer.
         depth: Number of blocks.
         heads: Attention heads; divides `width`.
-        window: Frames that a token sees in one block, its own included.
+        window: Frames that a token attends to in one block, its own included.
 
     Call arguments:
-        inputs: A dict: `tokens` int (B, T, N), the truth; from `training_masks`, `past` int (B, T, N), the truth as it is seen as
-            a past, and `masked` bool (B, T, N), what is hidden and to be predicted; `actions` int (B, T), where action t led from
-            frame t to frame t + 1 (the last is not read).
+        inputs: A dict: `tokens` int (B, T, N), the true tokens; `past` int (B, T, N), the corrupted tokens, and `masked` bool
+            (B, T, N), the tokens to predict, both from `training_masks`; `actions` int (B, T), where action t led from frame t to
+            frame t + 1 (the last is not used).
 
     Returns:
-        A dict: `logits` float32 (B, T - 1, N, K) of frames 1 … T - 1, and the scalars `loss` (cross-entropy in nats a masked
+        A dict: `logits` float32 (B, T - 1, N, K) of frames 1 … T - 1, and the scalars `loss` (cross-entropy in nats per masked
         token) and `accuracy` (share of the masked tokens).
 
     Reference:
@@ -126,7 +128,7 @@ class MaskGitDynamics(SelfSupervisedModel):
         self.embed_action = layers.Embedding(actions + 1, width, name="embed_action")
         self.embed_place = layers.Embedding(tokens + 1, width, name="embed_place")
         self.blocks = [STBlock(heads, window, name=f"block_{i}") for i in range(depth)]
-        self.norm = layers.RMSNormalization(name="norm")  # here a gain, a bias and float32 pay: without, it learns more slowly
+        self.norm = layers.RMSNormalization(name="norm")  # without its gain and the head's bias and float32, training is slower
         self.head = layers.Dense(codes, dtype="float32", name="head")
 
     @classmethod
@@ -139,8 +141,9 @@ class MaskGitDynamics(SelfSupervisedModel):
 
         Args:
             windows: Rows at which a sequence may begin.
-            tokens: int (R, N) of every row.
-            actions: int (R,) of every row.
+            tokens: int (R, N), tokens of every row.
+            actions: int (R,), action of every row.
+            settings: The model's settings.
             codes: K, size of the tokenizer's codebook.
         """
 
@@ -153,11 +156,12 @@ class MaskGitDynamics(SelfSupervisedModel):
     def build(self, input_shape=None):
         for block in self.blocks:
             block.build((None, None, self.tokens + 1, self.width))
-        tokens = ops.zeros((1, 2, self.tokens), "int32")
-        self.forward(tokens, tokens, tokens[:, :, 0])
+        tokens, actions = keras.KerasTensor((1, 2, self.tokens), "int32"), keras.KerasTensor((1, 2), "int32")
+        masked = keras.KerasTensor((1, 2, self.tokens), "bool")
+        self.compute_output_spec({"tokens": tokens, "actions": actions, "past": tokens, "masked": masked})
 
     def embed(self, tokens_BTN, actions_BT):
-        """(B, T, 1 + N, D): the action that led to each frame, then the frame's tokens."""
+        """Embeddings (B, T, 1 + N, D): first the action that led to each frame, then the frame's tokens."""
         x = ops.concatenate([self.embed_action(actions_BT)[:, :, None], self.embed_token(tokens_BTN)], axis=2)
         return x + self.embed_place(ops.arange(self.tokens + 1))
 
@@ -168,8 +172,8 @@ class MaskGitDynamics(SelfSupervisedModel):
         """Logits (B, T - 1, N, K) of the masked frames 1 … T - 1, each given the clean frames before it.
 
         Args:
-            clean_BTN: int32 (B, T, N), the past; frame T - 1 is not read.
-            masked_BTN: int32 (B, T, N), `mask_id` where masked; frame 0 is not read.
+            clean_BTN: int32 (B, T, N), the past; frame T - 1 is not used.
+            masked_BTN: int32 (B, T, N), `mask_id` where masked; frame 0 is not used.
             actions_BT: int32 (B, T), action t led from frame t to frame t + 1.
         """
         T = clean_BTN.shape[1]
@@ -178,10 +182,10 @@ class MaskGitDynamics(SelfSupervisedModel):
         masked_x = self.embed(masked_BTN[:, 1:], led_to_BT[:, 1:])
         x = ops.concatenate([clean_x, masked_x], axis=1)
         back = distances(T - 1)
-        distance = ops.concatenate([back, back + 1], axis=0)  # masked frame t sees clean frames up to t - 1
+        distance = ops.concatenate([back, back + 1], axis=0)  # masked frame t attends to clean frames up to t - 1
         for block in self.blocks[:-1]:
             x = block(x, distance=distance)["x"]
-        clean_x, masked_x = ops.split(x, 2, axis=1)  # nothing reads what the last block would make of the clean frames
+        clean_x, masked_x = ops.split(x, 2, axis=1)  # the last block's output for the clean frames is not needed
         last = self.blocks[-1]
         return self.logits(last(masked_x, past=last.remember(clean_x), distance=back + 1)["x"])
 
@@ -197,21 +201,21 @@ class MaskGitDynamics(SelfSupervisedModel):
         right = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), targets), "float32")
         return {"logits": logits, "loss": ops.sum(loss * weight), "accuracy": ops.sum(right * weight)}
 
-    # Play: the past is a cache -------------------------------------------------------------------
+    # Play: the past is a cache of keys and values ------------------------------------------------
 
     def empty_past(self, batch: int):
-        """A cache of no frames: a dict of `age`, frames so far, and `layers`, keys and values (B, N + 1, heads, window - 1, Dh)."""
+        """An empty cache, a dict: `age`, the number of frames; `layers`, keys and values (B, N + 1, heads, window - 1, Dh)."""
         shape = (batch, self.tokens + 1, self.heads, self.window - 1, self.width // self.heads)
         empty = ops.zeros(shape, self.compute_dtype)
         return {"age": ops.zeros((), "int32"), "layers": [(empty, empty) for _ in self.blocks]}
 
     def _distance(self, past):
-        """How many frames back each slot of a cache lies: int32 (1, window - 1), 0 for an empty slot, which is not seen."""
+        """Distance in frames of each cache slot: int32 (1, window - 1), 0 for an empty slot, which is ignored."""
         age_of_slot = self.window - 1 - ops.arange(self.window - 1, dtype="int32")
         return ops.where(age_of_slot <= past["age"], age_of_slot, 0)[None]
 
     def extend(self, past, tokens_BN, led_by_B):
-        """The past with one more frame; the action `led_by_B` led to it (`no_action` for the first)."""
+        """Append a frame to the past. The action `led_by_B` led to the frame (`no_action` for the first frame)."""
         x, distance, new = self.embed(tokens_BN[:, None], led_by_B[:, None]), self._distance(past), []
         for block, seen in zip(self.blocks[:-1], past["layers"]):
             out = block(x, past=seen, distance=distance)
@@ -225,7 +229,7 @@ class MaskGitDynamics(SelfSupervisedModel):
         return {"age": past["age"] + 1, "layers": rolled}
 
     def sample(self, past, actions_B, noise, temperature: float):
-        """The next frame after `past` under `actions_B`: see `sample_tokens`, whose dict it returns."""
+        """Sample the tokens of the next frame after `past` under `actions_B`. Returns the dict of `sample_tokens`."""
         distance = self._distance(past)
 
         def predict_logits(tokens_BN):

@@ -1,6 +1,6 @@
-"""Train the agent that plays: PPO (Schulman et al. 2017, arXiv 1707.06347) by stable-baselines3 on the training levels.
+"""Train the recording agent: PPO (Schulman et al. 2017, arXiv 1707.06347) from stable-baselines3, on the training levels.
 
-This module alone needs the extra of requirements-agent.txt to be imported.
+Only this module needs the packages of requirements-agent.txt.
 """
 
 import dataclasses
@@ -25,15 +25,15 @@ from genie_tf.files import alone, write_whole
 ENVIRONMENTS = 64
 ROLLOUT = 128  # decisions of each environment between two updates
 KEEP_EVERY = 10  # updates
-LEVELS = 200  # held out, to report returns on
-PPO_SETTINGS: dict[str, Any] = {  # after Procgen's paper (arXiv 1912.01588); gamma lower, for held actions
+LEVELS = 200  # number of held-out levels for the reported returns
+PPO_SETTINGS: dict[str, Any] = {  # as in Procgen's paper (arXiv 1912.01588), with a lower gamma for held actions
     "n_steps": ROLLOUT, "batch_size": 1024, "n_epochs": 3, "learning_rate": 5e-4, "gamma": 0.99, "gae_lambda": 0.95,
     "ent_coef": 0.01, "clip_range": 0.2, "vf_coef": 0.5, "max_grad_norm": 0.5,
 }  # fmt: skip
 
 
 class HeldGame(VecEnv):
-    """A vectorised Procgen game as stable-baselines3 wants it: a step is a decision, held as the recorder holds it."""
+    """A vectorised Procgen game for stable-baselines3. A step is one decision; its action is held as in the recorder."""
 
     def __init__(self, env, hold: int):
         actions, frame = gymnasium.spaces.Discrete(15), gymnasium.spaces.Box(0, 255, (FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
@@ -47,7 +47,7 @@ class HeldGame(VecEnv):
         self.actions = np.asarray(actions, np.int32)
 
     def step_wait(self):
-        """An episode that ends while an action is held ends the step; its next one begins under the rest of that action."""
+        """Hold the action. If an episode ends meanwhile, the next episode begins under the rest of the held action."""
         total, done = np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, bool)
         for _ in range(self.hold):
             self.env.act(self.actions)
@@ -76,7 +76,7 @@ class HeldGame(VecEnv):
 
 
 class Keep(BaseCallback):
-    """Shows how far it is, and keeps the policy every ten updates."""
+    """Shows the progress and saves the policy every ten updates."""
 
     def __init__(self, file: Path, progress: tqdm):
         super().__init__()
@@ -99,12 +99,16 @@ class Keep(BaseCallback):
 
 @alone
 def train_agent(config: Config, steps: int) -> None:
-    """Train PPO on the training levels for `steps` decisions, keep `model/<world>/agent.zip`, and report returns.
+    """Train PPO on the training levels, save `model/<world>/agent.zip`, and report returns.
 
-    Stopped, it goes on from the policy kept last; `steps` counts from the very beginning.
+    An interrupted training continues from the last saved policy.
+
+    Args:
+        config: The world; section `record`.
+        steps: Number of decisions, including those of earlier runs.
 
     Raises:
-        UserError: a setting that can't be.
+        UserError: a setting is invalid.
     """
     check(config.record)
     file = config.model_folder / POLICY
@@ -127,7 +131,7 @@ def train_agent(config: Config, steps: int) -> None:
 
 
 def report(config: RecordConfig, file: Path) -> None:
-    """Print the returns of the trained agent beside those of chance, with 95 % intervals."""
+    """Print the returns of the trained agent and of the random agents, with 95 % confidence intervals."""
     for name in ("uniform", "original", "sticky", "trained"):
         returns = held_out_returns(config, make_agent(dataclasses.replace(config, agent=name), file, LEVELS, [0]), LEVELS)
         reach = 1.96 * returns.std(ddof=1) / np.sqrt(len(returns))

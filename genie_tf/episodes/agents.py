@@ -1,4 +1,4 @@
-"""Who plays while the recorder films: agents by name."""
+"""The agents that play while the recorder records, by name."""
 
 from pathlib import Path
 
@@ -7,19 +7,19 @@ import numpy as np
 from genie_tf.config import RecordConfig
 from genie_tf.errors import UserError
 
-ALL = np.arange(15)  # Procgen's actions; six to nine of them do nothing in CoinRun
+ALL = np.arange(15)  # Procgen's actions; six to nine of them have no effect in CoinRun
 ORIGINAL = np.array([1, 2, 3, 4, 5, 7, 8])  # left, up-left, down, none, up, right, up-right
 POLICY = "agent.zip"
 
 
 class RandomAgent:
-    """Draws from `actions`, each as likely, and keeps what it has drawn with probability `keep` (a sticky agent).
+    """Draws uniformly from `actions`. With probability `keep` it repeats its last action (a sticky agent).
 
     Args:
         actions: int (K,), Procgen actions.
-        keep: Probability that an environment's last action is taken once more.
-        environments: E.
-        rng: Its chance.
+        keep: Probability that an environment's last action is repeated.
+        environments: E, number of environments.
+        rng: Random generator of the actions.
     """
 
     def __init__(self, actions: np.ndarray, keep: float, environments: int, rng: np.random.Generator):
@@ -27,14 +27,14 @@ class RandomAgent:
         self.last = rng.choice(actions, environments)
 
     def act(self, frames: np.ndarray, due: np.ndarray) -> np.ndarray:
-        """Choose for some of the environments.
+        """Choose actions for some of the environments.
 
         Args:
-            frames: uint8 (E, 64, 64, 3), what all environments show.
-            due: int (D,), those that need an action.
+            frames: uint8 (E, 64, 64, 3), current frames of all environments.
+            due: int (D,), the environments that need an action.
 
         Returns:
-            int32 (D,).
+            Actions int32 (D,).
         """
         drawn = self.actions[self.rng.integers(len(self.actions), size=len(due))]
         if self.keep:
@@ -44,37 +44,37 @@ class RandomAgent:
 
 
 class TrainedAgent:
-    """A PPO policy kept by `agent_training.py`; it draws from its own probabilities.
+    """A PPO policy saved by `agent_training.py`. It samples actions from its probabilities.
 
     Args:
-        policy: The file.
-        seed: Seed of what it draws.
+        policy: File of the policy.
+        seed: Seed of the samples.
 
     Raises:
-        UserError: stable-baselines3 is not installed, or the file is no policy.
+        UserError: stable-baselines3 is not installed, or the file contains no policy.
     """
 
     def __init__(self, policy: Path, seed: int):
         torch, ppo = import_ppo()
         if not policy.is_file():
             raise UserError(f"no policy {policy}: train one with `python agent_training.py`, or name it with --record.policy")
-        torch.set_num_threads(1)  # the workers use the cores; and the same sums whatever their number
+        torch.set_num_threads(1)  # the workers use all cores; with one thread, the sums do not depend on the number of workers
         try:
             self.model = ppo.load(policy, device="cpu")
-        except Exception as error:  # whatever zip, pickle and torch make of a bad file
+        except Exception as error:  # zip, pickle and torch raise many types for a bad file
             raise UserError(f"{policy} is no policy of agent_training.py ({type(error).__name__}): train it again") from error
-        torch.manual_seed(seed)  # loading has set the seed of the training
+        torch.manual_seed(seed)  # loading has set the seed of the training instead
 
     def act(self, frames: np.ndarray, due: np.ndarray) -> np.ndarray:
-        """As `RandomAgent.act`."""
+        """See `RandomAgent.act`."""
         return self.model.predict(frames[due])[0].astype(np.int32)
 
 
 def import_ppo():
-    """Modules torch and stable_baselines3.PPO.
+    """Import torch and stable_baselines3.PPO.
 
     Raises:
-        UserError: the extra is not installed.
+        UserError: the packages of requirements-agent.txt are not installed.
     """
     try:
         import torch
@@ -85,11 +85,13 @@ def import_ppo():
 
 
 def make_agent(config: RecordConfig, policy: Path, environments: int, seed: list[int]):
-    """The agent that `record.agent` names, for a vector of environments.
+    """Make the agent `record.agent` for a vector of environments.
 
     Args:
-        policy: The trained agent's file.
-        seed: Seed of its chance; the same seed and frames give the same actions.
+        config: Section `record`.
+        policy: File of the trained agent.
+        environments: Number of environments.
+        seed: Seed of the actions. The same seed and frames give the same actions.
     """
     if config.agent == "trained":
         return TrainedAgent(policy, int(np.random.SeedSequence(seed).generate_state(1)[0]))

@@ -1,4 +1,4 @@
-"""What is computed once of every frame of a recording, and kept."""
+"""A cache of values that are computed once for every frame of a recording."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ from genie_tf.files import write_json, write_whole
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 hash of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -21,21 +21,21 @@ def fingerprint(path: Path) -> str:
 def cached_codes(
     name: str, episodes: Episodes, folder: Path, made_by: str, length: int, compute, batch_size: int = 256
 ) -> np.ndarray:
-    """`compute(rows)` for every row of a recording, in batches, read from a file if that is still true.
+    """Compute `compute(rows)` for every row of a recording in batches, or read it from a cache file if the cache is still valid.
 
-    The file carries the fingerprint of the recording, and `made_by`; where either has changed, or the file is damaged, it is
-    computed anew.
+    The cache is valid if the fingerprint of the recording and `made_by` have not changed and the file is not damaged.
 
     Args:
-        name: What is computed, "tokens", "motion" or "latent_actions"; shown, and part of the file's name.
+        name: Name of the values: "tokens", "motion" or "latent_actions". It is shown and is part of the file's name.
         episodes: The recording, R rows.
-        folder: Where the file lies.
-        made_by: Fingerprint of the weights that `compute` uses, or its name if it has none.
-        length: Rows that `compute` looks at, from each of its rows on; rows with fewer left in their episode get zeros.
-        compute: Function of rows (B,) to an array (B, ...); always called with `batch_size` rows.
+        folder: Folder of the cache file.
+        made_by: Fingerprint of the weights that `compute` uses, or the name of `compute` if it has no weights.
+        length: Number of rows that `compute` reads, starting at each row. Rows too close to the end of their episode get zeros.
+        compute: Function from rows (B,) to an array (B, ...). It is always called with `batch_size` rows.
+        batch_size: B, rows per call.
 
     Returns:
-        Array (R, ...), mapped from the file: it takes no memory.
+        Array (R, ...), memory-mapped from the file.
     """
     file = folder / f"{name}_{episodes.folder.parent.name}_{episodes.folder.name}.npy"
     facts = file.with_suffix(".json")
@@ -53,7 +53,7 @@ def cached_codes(
             rows = np.arange(begin, min(begin + batch_size, len(episodes)))
             episode, step = episodes.locate(rows)
             whole = step + length <= episodes.lengths[episode]
-            full = np.pad(np.where(whole, rows, some_row), (0, batch_size - len(rows)), mode="edge")  # one shape, one function
+            full = np.pad(np.where(whole, rows, some_row), (0, batch_size - len(rows)), mode="edge")  # one shape: compiled once
             codes = np.array(compute(full))[: len(rows)]
             codes[~whole] = 0
             if begin == 0:

@@ -1,4 +1,4 @@
-"""Recorded episodes as one long film, read from disk a few frames at a time."""
+"""Recorded episodes as one long sequence of rows, read from disk a few frames at a time."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -13,11 +13,11 @@ from genie_tf.errors import UserError
 
 
 class Windows:
-    """Rows at which a window may begin, in order, without a list of them all.
+    """The rows at which a window may begin, in order. They are computed when needed, not stored.
 
     Args:
         first: int (E,), first such row of each episode.
-        counts: int (E,), how many there are in each.
+        counts: int (E,), number of such rows in each episode.
     """
 
     def __init__(self, first: np.ndarray, counts: np.ndarray):
@@ -28,49 +28,49 @@ class Windows:
         return int(self.ends[-1])
 
     def __getitem__(self, index) -> np.ndarray:
-        """Rows int (...) of the windows `index`: a slice, or int (...)."""
+        """First rows int (...) of the windows `index`, a slice or int (...)."""
         if isinstance(index, slice):
             index = np.arange(*index.indices(len(self)))
         episode = np.searchsorted(self.ends, index, side="right")
         return self.first[episode] + index - self.before[episode]
 
     def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """`count` of the rows, each as likely: int (count,)."""
+        """Draw `count` of the rows uniformly: int (count,)."""
         return self[rng.integers(0, len(self), count)]
 
     def spread(self, count: int) -> np.ndarray:
-        """At most `count` of the rows, evenly spaced: int (≤ count,)."""
+        """At most `count` evenly spaced rows: int (≤ count,)."""
         return self[np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)]
 
 
 class Examples:
-    """What a model is trained on: examples that begin at some rows of a recording.
+    """Training examples of a model. Each example begins at a row of a recording.
 
     Args:
         windows: The rows.
-        take: Function of rows int (n,) to the batch of their n examples, as the model's `call` takes it.
+        take: Function from rows int (n,) to a batch of n examples, the input of the model's `call`.
     """
 
     def __init__(self, windows: Windows, take: Callable):
         self.windows, self.take = windows, take
 
     def draw(self, rng: np.random.Generator, size: int):
-        """A batch to train on: `size` examples, each as likely."""
+        """A training batch: `size` examples, drawn uniformly."""
         return self.take(self.windows.draw(rng, size))
 
     def spread(self, count: int):
-        """A batch to measure on: at most `count` examples, evenly spaced."""
+        """A validation batch: at most `count` evenly spaced examples."""
         return self.take(self.windows.spread(count))
 
 
 class Episodes:
-    """The episodes of one folder, in the order of their names.
+    """The episodes of one folder, sorted by file name.
 
-    Rows are counted through all episodes: row `starts[e] + t` is step t of episode e. What is kept in memory grows with the
-    number of episodes alone; frames stay on disk until they are asked for.
+    Rows are numbered through all episodes: row `starts[e] + t` is step t of episode e. Frames stay on disk until they are read.
+    The memory grows only with the number of episodes.
 
     Args:
-        folder: Folder of episodes. A file that is no episode is named, skipped and counted in `skipped`.
+        folder: Folder of episodes. A file that is no episode is reported, skipped and counted in `skipped`.
 
     Raises:
         UserError: the folder is missing or holds no episode.
@@ -104,29 +104,31 @@ class Episodes:
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the recording does."""
+        """Hash of file names, sizes and times. It changes when the recording changes."""
         stats = [(Path(episode.path).name, Path(episode.path).stat()) for episode in self.episodes]
         return hashlib.sha256(repr([(name, s.st_size, s.st_mtime_ns) for name, s in stats]).encode()).hexdigest()
 
     @cached_property
     def action(self) -> np.ndarray:
-        """Actions uint8 (R,) of all rows; 255 where nobody knows them. Reads the whole recording."""
+        """Actions uint8 (R,) of all rows, 255 where unknown. Reads the whole recording."""
         episodes = tqdm(self.episodes, desc=f"actions of {self.folder}", unit=" episodes", delay=2, leave=False)
-        return np.concatenate([episode.rows()["action"].copy() for episode in episodes])  # a view would keep the frames
+        return np.concatenate([episode.rows()["action"].copy() for episode in episodes])  # a view would keep the frames in memory
 
     def locate(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Episode and step, int (...) each, of `rows` (...)."""
+        """Episode and step of `rows` (...), each int (...)."""
         episode = np.searchsorted(self.starts, rows, side="right") - 1
         return episode, rows - self.starts[episode]
 
     def windows(self, length: int, before: int = 0, labelled: bool = False) -> Windows:
-        """Rows at which a window of `length` rows begins that lies within one episode, `before` steps or more from its start.
+        """Rows at which a window may begin. A window lies within one episode.
 
         Args:
-            labelled: Whether to leave out the episodes of which nobody knows the actions.
+            length: Rows of a window.
+            before: Minimum number of steps of the episode before the window.
+            labelled: Whether to leave out episodes with unknown actions.
 
         Raises:
-            UserError: no episode is that long.
+            UserError: no episode is long enough.
         """
         counts = np.maximum(self.lengths - length + 1 - before, 0)
         if labelled:
@@ -136,7 +138,7 @@ class Episodes:
         return Windows(self.starts + before, counts)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Structured array (...) of `EPISODE_DTYPE` of `rows` (...); neighbours along the last axis are read at once."""
+        """Read `rows` (...) as a structured array (...) of `EPISODE_DTYPE`. Consecutive rows are read together."""
         flat = np.ravel(rows)
         episode, step = self.locate(flat)
         out = np.empty(len(flat), EPISODE_DTYPE)
@@ -151,17 +153,20 @@ class Episodes:
         return np.ascontiguousarray(self.read(rows)["frame"])
 
     def transition_rows(self, rows: np.ndarray, before: int) -> np.ndarray:
-        """Rows (..., before + 2) of t - before … t + 1 around `rows` (...); an episode's first row stands for earlier ones."""
+        """Rows t - before … t + 1 for each row t of `rows` (...): (..., before + 2). The first row replaces rows before it."""
         _, step = self.locate(rows)
         offsets = np.arange(-before, 2)
         return rows[..., None] + np.maximum(offsets, -step[..., None])
 
 
 def batches(sample, batch_size: int, seed: int, first_step: int = 0) -> Iterator:
-    """Endless batches, each a function of (seed, step) alone, so that a resumed training sees what it would have seen.
+    """Yield batches without end. Each batch depends only on (seed, step), so a resumed training gets the same batches.
 
     Args:
-        sample: Function of a `numpy.random.Generator` and the batch size to one batch.
+        sample: Function from a `numpy.random.Generator` and the batch size to one batch.
+        batch_size: Examples per batch.
+        seed: Seed of all batches.
+        first_step: Step of the first batch.
     """
     step = first_step
     while True:

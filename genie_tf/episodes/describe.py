@@ -1,4 +1,4 @@
-"""What is in a recording: its figures, and a contact sheet."""
+"""Statistics of a recording, and a contact sheet."""
 
 from pathlib import Path
 
@@ -12,16 +12,16 @@ from genie_tf.errors import UserError
 from genie_tf.files import write_whole
 
 SHEET = (6, 12)  # rows and columns of the contact sheet
-STILL = 1.0  # of 255, mean absolute difference of two frames
+STILL = 1.0  # mean absolute difference of two frames, of 255, below which a transition counts as still
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def describe_split(episodes: Episodes) -> dict:
-    """Figures of one split.
+    """Statistics of one split.
 
     Returns:
-        `episodes`, `skipped`, `frames`, `levels`, `bytes_a_frame`; `lengths`, five quantiles; `actions`, int (256,), how often each
-        was taken; `returns`, float (E,); `still`, the share of transitions in which next to nothing changes.
+        A dict: `episodes`, `skipped`, `frames`, `levels`, `bytes_a_frame`; `lengths`, five quantiles; `actions`, int (256,), counts
+        of each action; `returns`, float (E,); `still`, the share of transitions with almost no change.
     """
     actions, returns, still = np.zeros(256, int), np.zeros(len(episodes.episodes)), 0
     work = tqdm(episodes.episodes, desc=f"read {episodes.folder}", unit=" episodes", delay=2, leave=False)
@@ -46,7 +46,7 @@ def describe_split(episodes: Episodes) -> dict:
 
 
 def contact_sheet(episodes: Episodes, rows: int, columns: int) -> np.ndarray:
-    """Frames drawn from all over a recording, in their order, as one picture uint8 (H, W, 3)."""
+    """Random frames of a recording in their order, as one picture uint8 (H, W, 3)."""
     every = episodes.windows(1)
     count = min(len(every), rows * columns)
     chosen = episodes.frames(every[np.sort(np.random.default_rng(0).choice(len(every), count, replace=False))])
@@ -56,7 +56,7 @@ def contact_sheet(episodes: Episodes, rows: int, columns: int) -> np.ndarray:
 
 
 def describe_recording(folder: Path) -> None:
-    """Print the figures of `record/<world>` and write `describe.png` into it.
+    """Print the statistics of `record/<world>` and write `describe.png` to it.
 
     Raises:
         UserError: there is no recording.

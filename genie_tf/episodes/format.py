@@ -1,9 +1,9 @@
-"""The episode: one file, a structured array, a row a time step.
+"""The episode file: a structured array with one row per time step.
 
-Row t's action was taken *at* frame t and led to frame t + 1; `reward` is what it earned on the way. No row
-belongs to another episode. The last row's action ended the episode, or the recording.
+The action of row t was taken *at* frame t and led to frame t + 1. `reward` is the reward of this transition. All rows belong to the
+same episode. The action of the last row ended the episode or the recording.
 
-Two formats hold the same array: `.npy`, which anything reads, and `.b2nd` (Blosc2), compressed without loss.
+There are two file formats for the same array: `.npy`, and `.b2nd` (Blosc2) with lossless compression.
 """
 
 import contextlib
@@ -26,17 +26,17 @@ EPISODE_DTYPE = np.dtype(
         ("level", np.int32),
     ]
 )
-UNKNOWN = 255  # the action of a row of which nobody knows it
+UNKNOWN = 255  # value of an unknown action
 FORMATS = (".npy", ".b2nd")
 BLOCK = 64  # rows written at once
-COMPRESSED = 16  # rows compressed together: as many as a window reads
+COMPRESSED = 16  # rows compressed together, the length of a window
 COMPRESSION = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "typesize": 1, "filters": [blosc2.Filter.NOFILTER], "nthreads": 1}
 
 
 class EpisodeWriter:
-    """Writes one episode, a row at a time; `close` gives the file its name, and without it there is no file.
+    """Writes one episode row by row. The file appears when `close` is called.
 
-    Holds at most `BLOCK` rows in memory, or a compressed episode.
+    The memory holds at most `BLOCK` rows, or the compressed episode.
 
     Args:
         path: The file, ending in one of `FORMATS`.
@@ -47,14 +47,14 @@ class EpisodeWriter:
         self.block, self.filled, self.length = np.zeros(BLOCK, EPISODE_DTYPE), 0, 0
         if path.suffix == ".npy":
             self.file = open(self.unfinished, "wb")  # noqa: SIM115
-            _write_header(self.file, 0)  # makes room for it
+            _write_header(self.file, 0)  # reserves space for the final header
         else:
             self.array = blosc2.empty(
                 (0,), EPISODE_DTYPE, chunks=(BLOCK,), blocks=(COMPRESSED,), cparams=COMPRESSION, contiguous=True
             )
 
     def append(self, frame: np.ndarray, action: int, level: int) -> None:
-        """Add a time step: frame uint8 (64, 64, 3), the action taken at it, the level it is in."""
+        """Add a time step: frame uint8 (64, 64, 3), the action taken at this frame, and the level."""
         if self.filled == BLOCK:
             self._flush()
         self.block[self.filled] = (frame, action, 0.0, self.length == 0, level)
@@ -90,24 +90,24 @@ class EpisodeWriter:
             raise
 
     def abandon(self) -> None:
-        """Leave nothing."""
+        """Delete the unfinished file."""
         if self.path.suffix == ".npy":
-            with contextlib.suppress(OSError):  # what is still to be written is not wanted
+            with contextlib.suppress(OSError):  # errors of the last write do not matter, since the file is deleted
                 self.file.close()
             self.unfinished.unlink(missing_ok=True)
 
 
 def _write_header(file, length: int) -> None:
-    """NumPy leaves room in a header for a length of any number of digits."""
+    """Write the `.npy` header. NumPy pads it, so a length with more digits has the same header size."""
     description = np.lib.format.dtype_to_descr(EPISODE_DTYPE)
     np.lib.format.write_array_header_1_0(file, {"descr": description, "fortran_order": False, "shape": (length,)})
 
 
 class Episode:
-    """A file that holds an episode, read a few rows at a time; nothing of it stays in memory or open.
+    """An episode file that is read a few rows at a time. It keeps no data in memory and no file open.
 
     Args:
-        path: A file written by `EpisodeWriter`, or by NumPy.
+        path: A file written by `EpisodeWriter` or by NumPy.
 
     Raises:
         ValueError: the file is truncated, pickled, empty, or of another type.
@@ -143,10 +143,10 @@ class Episode:
         return self.length
 
     def read(self, start: int, out: np.ndarray) -> None:
-        """Fill `out` (n,) of `EPISODE_DTYPE` with the rows from `start` on.
+        """Fill `out` (n,) of `EPISODE_DTYPE` with rows, beginning at `start`.
 
         Raises:
-            UserError: the file has changed since it was opened, or is damaged inside.
+            UserError: the file has changed since it was opened, or its data are damaged.
         """
         changed = f"{self.path} can't be read any more: delete it, and run the same command again"
         if self.path.endswith(".npy"):
@@ -161,7 +161,7 @@ class Episode:
                 raise UserError(changed) from error
 
     def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Rows from `start` to `stop`, by default all: a structured array of `EPISODE_DTYPE`."""
+        """Rows from `start` to `stop`, by default all, as a structured array of `EPISODE_DTYPE`."""
         out = np.empty((self.length if stop is None else stop) - start, EPISODE_DTYPE)
         self.read(start, out)
         return out

@@ -1,8 +1,7 @@
 """Record episodes from a vectorised Procgen environment.
 
-A split is recorded in shards. Each shard is one `ProcgenGym3Env` with a seed and levels of its own, so the
-same episodes come out whatever the number of workers that share the shards, and a worker that was stopped
-starts again at the first shard that is not done.
+A split is recorded in shards. Each shard is one `ProcgenGym3Env` with its own seed and levels. The episodes therefore do not depend
+on the number of workers. An interrupted worker starts again at its first unfinished shard.
 """
 
 import dataclasses
@@ -23,34 +22,35 @@ from genie_tf.files import UNFINISHED, claimed, read_json, write_json
 
 SPLITS = ("train", "validation", "test")
 SHARDS = 8
-ENVIRONMENTS = 16  # a shard
-MODES = {  # beside easy and hard, which every game has
+ENVIRONMENTS = 16  # per shard
+MODES = {  # in addition to easy and hard, which every game has
     "extreme": ("chaser", "dodgeball", "leaper", "starpilot"),
     "memory": ("caveflyer", "dodgeball", "heist", "jumper", "maze", "miner"),
 }
 
 
 def level_range(config: RecordConfig, split: str) -> tuple[int, int]:
-    """First level and number of levels of a split; no two splits share a level."""
+    """First level and number of levels of a split. No two splits share a level."""
     first = sum(getattr(config, f"{earlier}_levels") for earlier in SPLITS[: SPLITS.index(split)])
     return first, getattr(config, f"{split}_levels")
 
 
 def shard_levels(config: RecordConfig, split: str, shard: int) -> tuple[int, int]:
-    """First level and number of levels of one shard; no two shards of any split share a level."""
+    """First level and number of levels of one shard. No two shards share a level, in any split."""
     first, count = level_range(config, split)
     start, stop = shard * count // SHARDS, (shard + 1) * count // SHARDS
     return first + start, stop - start
 
 
 def make_game(config: RecordConfig, levels: tuple[int, int], environments: int, seed: int, threads: int = 0):
-    """The game itself.
+    """Make the game.
 
     Args:
-        levels: First level and number of levels. Procgen ignores the first if there are 0, so give 1 or more.
-        environments: How many are played at once.
-        seed: Of the order of levels.
-        threads: Of its own; with 0 it plays in the caller's, which is fastest for a worker with one core.
+        config: Section `record`.
+        levels: First level and number of levels. The number must be 1 or more, because Procgen ignores the first level if it is 0.
+        environments: Number of environments that are played at once.
+        seed: Seed of the order of levels.
+        threads: Number of game threads. With 0 the game runs in the caller's thread, the fastest choice for a worker with one core.
     """
     start_level, num_levels = levels
     return ProcgenGym3Env(
@@ -68,27 +68,27 @@ def make_game(config: RecordConfig, levels: tuple[int, int], environments: int, 
 
 
 def shard_game(config: RecordConfig, split: str, shard: int, threads: int = 0):
-    """The game on the levels of one shard, as it is recorded."""
+    """Make the game on the levels of one shard, with the shard's seed."""
     seed = config.seed * 1000 + SPLITS.index(split) * SHARDS + shard + 1
     return make_game(config, shard_levels(config, split, shard), ENVIRONMENTS, seed, threads)
 
 
 def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, policy: Path, threads: int, progress: tqdm) -> dict:
-    """Let the agent play one shard and write its episodes as they end.
+    """Let the agent play one shard, and write each episode when it ends.
 
-    Every environment records the same number of frames, and an episode that is still running then is kept as
-    far as it came: stopping at a number of episodes instead would favour short ones.
+    Every environment records the same number of frames. The recording cuts the last episode there and keeps it. A fixed number of
+    episodes would instead favour short episodes.
 
     Returns:
-        Statistics: episodes, of which cut by the end of the recording, frames, and the sum of rewards.
+        Statistics: `episodes`; `cut`, those cut by the end of the recording; `frames`; `reward`, the sum of rewards.
     """
     env = shard_game(config, split, shard, threads)
     agent = make_agent(config, policy, ENVIRONMENTS, [config.seed, SPLITS.index(split), shard])
     frames_each = -(-getattr(config, f"{split}_frames") // (SHARDS * ENVIRONMENTS))
     stats = {"episodes": 0, "cut": 0, "frames": 0, "reward": 0.0}
     running: dict[int, EpisodeWriter] = {}  # the episode of each environment
-    filmed = np.zeros(ENVIRONMENTS, int)  # frames of each environment, all episodes together
-    begun = np.zeros(ENVIRONMENTS, int)  # episodes
+    filmed = np.zeros(ENVIRONMENTS, int)  # recorded frames of each environment, in all its episodes
+    begun = np.zeros(ENVIRONMENTS, int)  # number of episodes that each environment has begun
     action = np.zeros(ENVIRONMENTS, np.int32)
     level = np.zeros(ENVIRONMENTS, np.int32)
     left = np.zeros(ENVIRONMENTS, int)  # game steps for which the action is still held
@@ -109,7 +109,7 @@ def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, pol
                 if i in running:
                     running[i].earn(reward[i])
                     stats["reward"] += float(reward[i])
-            if first.any():  # before anything is kept: these frames begin other episodes
+            if first.any():  # this comes before recording, because these frames begin new episodes
                 info = env.get_info()
                 for i in np.flatnonzero(first):
                     finish(i, cut=False)
@@ -142,10 +142,10 @@ def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, pol
 
 
 def check(config: RecordConfig) -> None:
-    """Refuse what Procgen would misread: without levels of its own, for one, a shard would draw from all there are.
+    """Check settings that Procgen would misinterpret. For example, a shard without levels would draw from all levels.
 
     Raises:
-        UserError: what is wrong, and what to do.
+        UserError: a setting is invalid.
     """
     mode, games = config.distribution_mode, MODES.get(config.distribution_mode, ENV_NAMES)
     problems = {
@@ -164,21 +164,23 @@ def check(config: RecordConfig) -> None:
 
 
 def claim(folder: Path, name: str):
-    """Hold what is recorded under `name` in `folder` for this process alone: see `claimed`."""
+    """Lock the recording `name` in `folder` for this process: see `claimed`."""
     busy = f"another run is recording {folder}/{name}: wait for it, or name another --world"
     return claimed(folder, name, busy, f"{name}_*{UNFINISHED}")
 
 
 def recorded(facts: Path, wanted: dict) -> dict | None:
-    """Statistics of what is done, None of what is still to do. What is begun already counts as recorded with its settings; where
-    the file is damaged, nobody knows, and it is done anew.
+    """Read the statistics of a finished shard or video.
 
     Args:
-        facts: The `.json` file of a shard or a video: its settings from the beginning, its statistics from the end on.
-        wanted: Settings as JSON holds them.
+        facts: The `.json` file of the shard or video. It contains the settings from the start, and the statistics from the end on.
+        wanted: The current settings, as read from JSON.
+
+    Returns:
+        The statistics, or None if the shard or video is not finished or its file is damaged. It is then recorded again.
 
     Raises:
-        UserError: it was recorded with other settings; the message names them.
+        UserError: it was begun with other settings. The message names them.
     """
     if not facts.exists():
         return None
@@ -195,13 +197,19 @@ def recorded(facts: Path, wanted: dict) -> dict | None:
 
 
 def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) -> None:
-    """Record this worker's shards of every split into `record/<world>/{train,validation,test}/`.
+    """Record this worker's shards of every split to `record/<world>/{train,validation,test}/`.
 
-    Shards that are already there are left alone. Interrupted, it keeps every finished episode, and records the shard it was at
-    anew: the same seed gives the same episodes.
+    Finished shards are not recorded again. After an interruption, the unfinished shard is recorded again from its start. The same
+    seed gives the same episodes.
+
+    Args:
+        config: Section `record`.
+        world: Name of the world.
+        worker: Number of this worker, from 0.
+        workers: Number of workers that share the shards.
 
     Raises:
-        UserError: a setting that can't be, or the folder holds a recording made with other settings.
+        UserError: a setting is invalid, or the folder contains a recording with other settings.
     """
     check(config)
     wanted = json.loads(json.dumps(dataclasses.asdict(config)))
@@ -217,7 +225,7 @@ def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) 
             if recorded(facts, wanted) is None:
                 todo.append((split, shard, folder, facts))
     if todo:
-        make_agent(config, policy, ENVIRONMENTS, [config.seed])  # what is wrong with its policy comes out before anything is begun
+        make_agent(config, policy, ENVIRONMENTS, [config.seed])  # raises the error of a bad policy before the recording begins
     threads = (os.cpu_count() or 1) // workers
     frames = sum(getattr(config, f"{split}_frames") // SHARDS for split, *_ in todo)
     with tqdm(total=frames, desc=f"record, worker {worker}", unit=" frames", position=worker, disable=not todo) as progress:

@@ -1,4 +1,4 @@
-"""How well an agent plays: the rewards of its episodes in levels that nobody was trained on."""
+"""Returns of an agent on held-out levels."""
 
 import gym3
 import numpy as np
@@ -9,12 +9,12 @@ from genie_tf.episodes.recorder import level_range, make_game
 
 
 def held_out_returns(config: RecordConfig, agent, count: int) -> np.ndarray:
-    """Let an agent play one episode in each of the first `count` test levels, all at once.
+    """Let an agent play one episode in each of the first `count` test levels, all in parallel.
 
     Args:
-        config: The game, and for how long an action is held.
-        agent: Anything with `act`, as `RandomAgent`; all its environments are always due.
-        count: L, number of levels; at most as many as there are.
+        config: The game and the number of steps that an action is held.
+        agent: An object with the method `act` of `RandomAgent`. It always acts in all environments.
+        count: L, number of levels, limited to the number of test levels.
 
     Returns:
         Sums of rewards, float (L,).

@@ -1,4 +1,4 @@
-"""Episodes out of videos, and videos out of episodes."""
+"""Import videos as episodes, and export episodes as videos."""
 
 import dataclasses
 import glob
@@ -22,19 +22,24 @@ from genie_tf.files import save_array, write_json, write_whole
 
 SIDECAR_DTYPE = np.dtype([(name, EPISODE_DTYPE[name]) for name in ("action", "reward", "first", "level")])
 KEYFRAME_EVERY = 16
-TENTHS = (*["train"] * 8, "validation", "test")  # where ten videos go, or ten parts of one
+TENTHS = (*["train"] * 8, "validation", "test")  # splits of ten videos, or of the ten parts of one video
 
 
-# Out -----------------------------------------------------------------------------------------------
+# Export --------------------------------------------------------------------------------------------
 
 
 def encode_video(frames: np.ndarray, frames_per_second: float, crf: int = 0) -> bytes:
-    """The MP4 file, H.264, of uint8 (T, H, W, 3).
+    """Encode frames as an MP4 file, H.264.
 
     Args:
-        crf: 0 keeps every value (RGB); above, the constant rate factor, 51 the smallest file (H and W even).
+        frames: uint8 (T, H, W, 3).
+        frames_per_second: Frame rate.
+        crf: 0 is lossless (RGB). Values above 0 are the constant rate factor, 51 for the smallest file. H and W must then be even.
+
+    Returns:
+        The file's bytes.
     """
-    file = io.BytesIO()  # an error of writing to disk would come out of PyAV as another
+    file = io.BytesIO()  # PyAV would replace an error of writing to disk by another error
     with av.open(file, "w", format="mp4") as container:
         rate = Fraction(frames_per_second).limit_denominator(1000)
         stream = container.add_stream("libx264" if crf else "libx264rgb", rate=rate)
@@ -51,8 +56,14 @@ def encode_video(frames: np.ndarray, frames_per_second: float, crf: int = 0) -> 
 def export_videos(config: Config, crf: int = 0, worker: int = 0, workers: int = 1) -> None:
     """Write this worker's episodes of `record/<world>/` as videos to `record/<world>/mp4/<split>/`.
 
-    Beside each lies a `.npy` of the same name with what the video can't hold: a structured array (T,) of action, reward, first,
-    level. Videos that are newer than their episode are left alone.
+    Next to each video is a `.npy` file of the same name, the sidecar: a structured array (T,) of action, reward, first and level.
+    A video that is newer than its episode is not written again.
+
+    Args:
+        config: The world; section `play` for the frame rate.
+        crf: See `encode_video`.
+        worker: Number of this worker, from 0.
+        workers: Number of workers that share the episodes.
 
     Raises:
         UserError: there is no recording.
@@ -76,17 +87,17 @@ def export_videos(config: Config, crf: int = 0, worker: int = 0, workers: int = 
     print(f"worker {worker} wrote {written} videos to {root / 'mp4'}, {'lossy' if crf else 'lossless'}")
 
 
-# In ------------------------------------------------------------------------------------------------
+# Import --------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass
 class VideoImport:
-    """How videos become episodes.
+    """Options for the import of videos.
 
     Args:
-        frames_per_second: Frames kept of a second of video; a slower video keeps all of its own.
-        crop: Left, top, width, height of the part that is kept, in pixels; empty for the largest square in the middle.
-        cut: A new episode begins where more than this share of the picture changes its colour, 0 to 1; 0 for never.
+        frames_per_second: Frames kept per second of video. A slower video keeps all its frames.
+        crop: Left, top, width, height of the part that is kept, in pixels. Empty: the largest square in the middle.
+        cut: A new episode begins where more than this share of the picture changes its colour, 0 to 1. With 0, never.
     """
 
     frames_per_second: float
@@ -95,13 +106,13 @@ class VideoImport:
 
 
 def colours(frame: np.ndarray) -> np.ndarray:
-    """Share of each of 64 colours in uint8 (H, W, 3): float (64,). Motion hardly changes it, a new scene does."""
+    """Histogram of 64 colours of uint8 (H, W, 3), as shares: float (64,). A new scene changes it; motion hardly changes it."""
     red, green, blue = np.moveaxis(frame // 64, -1, 0).astype(int)
     return np.bincount((16 * red + 4 * green + blue).ravel(), minlength=64) / red.size
 
 
 def square(frame: np.ndarray, crop: tuple[int, ...]) -> np.ndarray:
-    """The kept part of uint8 (H, W, 3) as (64, 64, 3); of the right size already, it stays as it is."""
+    """Crop and resize uint8 (H, W, 3) to (64, 64, 3). A part that already has this size is not resized."""
     height, width = frame.shape[:2]
     side = min(height, width)
     left, top, wide, high = crop or ((width - side) // 2, (height - side) // 2, side, side)
@@ -112,10 +123,11 @@ def square(frame: np.ndarray, crop: tuple[int, ...]) -> np.ndarray:
 
 
 def frames_of(video: Path, options: VideoImport, threads: int, progress: tqdm) -> Iterator[dict]:
-    """Kept frames of a video: `frame` uint8 (64, 64, 3), `index` among all its frames.
+    """Yield the kept frames of a video: `frame` uint8 (64, 64, 3), and `index`, its number among all frames.
 
     Raises:
-        av.FFmpegError: it is no video, or ends in the middle.
+        av.FFmpegError: the file is no video, or it is truncated.
+        UserError: the file has no video stream, or its frames are too small for the crop.
     """
     with av.open(str(video)) as container:
         if not container.streams.video:
@@ -124,7 +136,7 @@ def frames_of(video: Path, options: VideoImport, threads: int, progress: tqdm) -
         stream.thread_type, stream.thread_count = "AUTO", threads
         rate = float(stream.average_rate or options.frames_per_second)
         begins = float((stream.start_time or 0) * (stream.time_base or 0))
-        slack, due = 0.5 / rate, 0  # a frame is taken if it is the nearest to its time
+        slack, due = 0.5 / rate, 0  # for each due time, the nearest frame is kept
         for index, frame in enumerate(container.decode(stream)):
             progress.update()
             if rate > options.frames_per_second:
@@ -139,7 +151,7 @@ def frames_of(video: Path, options: VideoImport, threads: int, progress: tqdm) -
 
 
 def count_frames(video: Path) -> int:
-    """Frames of a video by its packets, which costs no decoding; 0 if it can't be told."""
+    """Number of frames of a video, counted from its packets without decoding. 0 if the file can't be read."""
     try:
         with av.open(str(video)) as container:
             return sum(packet.size > 0 for packet in container.demux(video=0))
@@ -148,7 +160,7 @@ def count_frames(video: Path) -> int:
 
 
 def expected_frames(video: Path) -> int:
-    """Frames of a video by its own word, for the progress bar."""
+    """Number of frames of a video according to its header, for the progress bar. 0 if the file can't be read."""
     try:
         with av.open(str(video)) as container:
             stream = container.streams.video[0]
@@ -158,7 +170,7 @@ def expected_frames(video: Path) -> int:
 
 
 def sidecar_of(video: Path) -> np.ndarray | None:
-    """What `export_videos` laid beside a video, if it did."""
+    """The sidecar that `export_videos` wrote next to a video, or None."""
     file = video.with_suffix(".npy")
     if not file.exists():
         return None
@@ -173,15 +185,23 @@ def sidecar_of(video: Path) -> np.ndarray | None:
 
 
 def import_videos(config: Config, pattern: str, options: VideoImport, worker: int = 0, workers: int = 1, threads: int = 1) -> None:
-    """Make episodes of this worker's videos, in `record/<world>/{train,validation,test}/`.
+    """Import this worker's videos as episodes into `record/<world>/{train,validation,test}/`.
 
-    Actions are unknown (255), except of videos that still have the sidecar of their export. A video in a folder named train,
-    validation or test goes there. Of others, eight in ten go to train, one to validation, one to test; of fewer than ten videos,
-    the first eight tenths of each. `level` is the number of the video in the order of their names. A bad video is named, skipped
-    and counted; what precedes its fault is kept.
+    Actions are unknown (255), except for videos with the sidecar of their export. A video in a folder named train, validation or
+    test goes to this split. Of ten other videos, eight go to train, one to validation and one to test. If there are fewer than ten
+    videos, each video is divided: the first eight tenths go to train, one to validation, one to test. `level` is the number of the
+    video, sorted by name. A bad video is reported and counted. Its frames before the error are kept.
+
+    Args:
+        config: The world; section `record` for the format.
+        pattern: Pattern of the video files.
+        options: Options for the import.
+        worker: Number of this worker, from 0.
+        workers: Number of workers that share the videos.
+        threads: Threads for decoding.
 
     Raises:
-        UserError: no video matches, none can be read, or the folder holds something else.
+        UserError: no video matches, no video can be read, or the folder contains another recording.
     """
     videos = [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]
     if not videos:
@@ -227,18 +247,23 @@ def import_videos(config: Config, pattern: str, options: VideoImport, worker: in
 def import_video(
     config: Config, video: Path, number: int, by_time: bool, options: VideoImport, threads: int, progress: tqdm
 ) -> dict:
-    """Make episodes of one video.
+    """Import one video as episodes.
 
     Args:
-        number: Its place among all.
-        by_time: Whether it is shared out among the splits, unless its folder says where it belongs.
+        config: The world.
+        video: The file.
+        number: Number of the video among all videos.
+        by_time: Whether the video is divided among the splits, unless its folder names a split.
+        options: Options for the import.
+        threads: Threads for decoding.
+        progress: Counts decoded frames.
 
     Returns:
-        Statistics: episodes, frames, and the `fault` that ended it, if any.
+        Statistics: `episodes`, `frames`, and `fault`, the error that ended the import, or None.
     """
     root, labels = Path("record") / config.world, sidecar_of(video)
     if labels is not None:
-        options = dataclasses.replace(options, frames_per_second=float("inf"), cut=0.0)  # its rows are its frames
+        options = dataclasses.replace(options, frames_per_second=float("inf"), cut=0.0)  # the sidecar has one row per frame
     fixed = TENTHS[number % 10] if not by_time or labels is not None else ""
     if video.parent.name in SPLITS:
         fixed = video.parent.name

@@ -1,4 +1,4 @@
-"""Worlds side by side: the figures that `dream_evaluate_tf.py` wrote of each."""
+"""Compare several worlds by the figures that `dream_evaluate_tf.py` wrote for each."""
 
 from pathlib import Path
 
@@ -20,16 +20,16 @@ FIGURE = {"value", "low", "high", "n"}
 
 
 def compare(folders: list[str]) -> Path:
-    """Print the figures of several worlds beside one another, and write `comparison.html` beside the first one's folder.
+    """Print the figures of several worlds side by side, and write `comparison.html` next to the folder of the first world.
 
     Args:
-        folders: Each `model/<world>`, or an evaluation.json itself.
+        folders: Two or more folders `model/<world>` or files evaluation.json.
 
     Returns:
-        The page.
+        Path of the page.
 
     Raises:
-        UserError: fewer than two, one that was not evaluated or whose figures are damaged, or nothing to compare.
+        UserError: fewer than two worlds, a world without readable figures, or no figure in common.
     """
     if len(folders) < 2:
         raise UserError("--compare takes two worlds or more: --compare model/a model/b")

@@ -1,4 +1,4 @@
-"""Is it sharp, does it last, and does it obey? The figures of a trained world on levels that it has not seen."""
+"""Evaluate a trained world on held-out levels: image quality, stability of long rollouts, and controllability."""
 
 import re
 import time
@@ -25,7 +25,7 @@ from genie_tf.training.loop import latest_checkpoint, load_checkpoint
 from genie_tf.world import World
 
 PLAY_STEPS = 100
-SUMMARY = (  # what is printed; evaluation.json has the rest
+SUMMARY = (  # the printed figures; evaluation.json contains all
     r"tokenizer\..*|latent_action\.(visible\.)?\w+|judge\.(visible\.)?\w+|dynamics\.\w+|dynamics\.\w+\.(1|4|10)"
     r"|(obey|lasting|counterfactual)\.\w+(\.\d+)?|play\..*"
 )
@@ -44,7 +44,7 @@ def load_world(config: Config, guided: bool) -> World:
 
 
 def play_figures(world: World, prompt: np.ndarray, prompt_actions: np.ndarray) -> dict:
-    """Speed of one player's steps."""
+    """Speed of the steps with one player."""
     world.reset(prompt, prompt_actions)
     world.step(np.zeros(1, int))
     milliseconds = np.zeros(PLAY_STEPS)
@@ -60,7 +60,7 @@ def play_figures(world: World, prompt: np.ndarray, prompt_actions: np.ndarray) -
 
 
 def describe(config: Config, moments: Moments) -> dict:
-    """The windows that the figures were taken over, and the settings they were taken with."""
+    """The windows and settings of the evaluation."""
     episode, step = moments.episodes.locate(moments.rows)
     return {
         "prompt_frames": PROMPT,
@@ -72,7 +72,7 @@ def describe(config: Config, moments: Moments) -> dict:
 
 
 def save_pictures(folder: Path, prefix: str, findings: Findings) -> None:
-    """Four windows as recorded, as the tokenizer sees them and as dreamt; and one prompt under each action."""
+    """Write two pictures: four windows (recorded, reconstructed, rollout), and one prompt under each action."""
     strips = []
     for i in np.linspace(0, len(findings.frames) - 1, 4).astype(int):
         strips += [findings.frames[i], findings.pictures[i], np.concatenate([findings.frames[i, :PROMPT], findings.dream[i]])]
@@ -83,10 +83,10 @@ def save_pictures(folder: Path, prefix: str, findings: Findings) -> None:
 
 @alone
 def evaluate_latent_actions(config: Config) -> dict:
-    """Measure the latent actions alone, and beside them the supervised model: it takes no tokenizer and no dynamics.
+    """Evaluate only the latent actions and the supervised action model. This needs no tokenizer and no dynamics.
 
     Returns:
-        As `evaluate`; nothing is written.
+        As `evaluate`. Nothing is written.
 
     Raises:
         UserError: the latent action model or the recording is missing.
@@ -109,18 +109,19 @@ def evaluate_latent_actions(config: Config) -> dict:
 def evaluate(
     config: Config, teacher_forced: bool = False, inception_weights: str | None = None, video_features: str | None = None
 ) -> dict:
-    """Measure the world `model/<world>`: `evaluation.json`, `report.html`, `windows.json` and two pictures beside it.
+    """Evaluate `model/<world>`. Writes `evaluation.json`, `report.html`, `windows.json` and two pictures to this folder.
 
     Args:
-        teacher_forced: Whether also to dream each frame from the true ones before it.
+        config: The world; sections `judge`, `dynamics`, `play`.
+        teacher_forced: Whether to also predict each frame from the true frames before it.
         inception_weights: File of InceptionV3's weights, for FID; by default Keras downloads it.
-        video_features: `file.py:function`, for FVD; without it there is none.
+        video_features: `file.py:function`, for FVD. By default FVD is not computed.
 
     Returns:
-        What evaluation.json holds: name to `value`, `low`, `high` (95 %), `n`.
+        The content of evaluation.json: a dict from names to `value`, `low`, `high` (95 %), `n`.
 
     Raises:
-        UserError: a model, the recording, or a file that was named is missing.
+        UserError: a model, the recording, or a given file is missing.
     """
     settings, folder, guided = config.play, config.model_folder, config.dynamics.actions == "true"
     inception = features.load_inception(inception_weights)
@@ -145,7 +146,7 @@ def evaluate(
     tokens, pictures = reconstruct(world, moments.frames)
     figures = tokenizer_figures(tokens, pictures, moments.frames)
     figures |= play_figures(world, moments.frames[:1, :PROMPT], moments.actions[:1, : PROMPT - 1])
-    every_key, for_long = (max(len(moments.rows) // part, 2) for part in (4, 8))  # of the moments, how many are dreamt on so
+    every_key, for_long = (max(len(moments.rows) // part, 2) for part in (4, 8))  # moments for rollouts of every key; long rollouts
     rng = np.random.default_rng(settings.seed)
     asked = rng.integers(0, len(KEYS) if game else world.actions, (for_long, max(LASTING)))
     code_of = np.array([world.keymap[key] for key in KEYS]) if game else np.arange(world.actions)

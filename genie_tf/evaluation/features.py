@@ -1,4 +1,4 @@
-"""Feature spaces in which sets of frames and videos are held against each other: what a Fréchet distance is a distance of."""
+"""Feature spaces for Fréchet distances between sets of frames or videos."""
 
 import importlib.util
 from pathlib import Path
@@ -20,7 +20,7 @@ HOW_TO_GET_FID = (
 def block_statistics(frames: np.ndarray) -> np.ndarray:
     """Mean and standard deviation of each 8 x 8 block and channel: uint8 (n, 64, 64, 3) to float32 (n, 384), in 0 … 1.
 
-    What a frame shows where, how bright and how sharp: nothing learnt, so it is the same space for every world.
+    These features are not learnt, so they are the same for every world.
     """
     parts = []
     for begin in range(0, len(frames), BATCH):
@@ -30,25 +30,25 @@ def block_statistics(frames: np.ndarray) -> np.ndarray:
 
 
 def load_inception(weights: Path | str | None) -> keras.Model | None:
-    """Keras's InceptionV3 up to its last average, trained on ImageNet.
+    """Load Keras's InceptionV3 up to its global average pooling, trained on ImageNet.
 
     Args:
-        weights: The `notop` weights file; by default Keras downloads it, once.
+        weights: The `notop` weights file. By default Keras downloads it once.
 
     Returns:
-        A model from float (n, 299, 299, 3) in -1 … 1 to (n, 2048); None where the weights are neither given nor to be had.
+        A model from float (n, 299, 299, 3) in -1 … 1 to (n, 2048). None if no weights are given and the download fails.
 
     Raises:
-        UserError: `weights` is no such file.
+        UserError: `weights` can't be read.
     """
     model = None
     keras_policy = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_global_policy("float32")  # the field's features are
+    keras.mixed_precision.set_global_policy("float32")  # FID is defined on float32 features
     try:
         model = keras.applications.InceptionV3(
             include_top=False, pooling="avg", weights=weights or "imagenet", input_shape=(299, 299, 3)
         )
-    except Exception as error:  # whatever a network, a proxy or a damaged file may raise
+    except Exception as error:  # the network, a proxy or a damaged file can raise many types
         if weights is not None:
             reason = str(error).splitlines()[0][:200]
             raise UserError(
@@ -63,7 +63,7 @@ def inception_features(model: keras.Model, frames: np.ndarray, progress: tqdm) -
     """Features (n, 2048) of frames uint8 (n, 64, 64, 3), enlarged bilinearly to 299 x 299."""
     features = []
     for begin in range(0, len(frames), BATCH):
-        part = np.minimum(np.arange(begin, begin + BATCH), len(frames) - 1)  # one shape, one compiled function
+        part = np.minimum(np.arange(begin, begin + BATCH), len(frames) - 1)  # one shape: compiled once
         x = ops.image.resize(ops.cast(frames[part], "float32"), (299, 299), interpolation="bilinear")
         features.append(model.predict_on_batch(x / 127.5 - 1.0))
         progress.update()
@@ -71,7 +71,10 @@ def inception_features(model: keras.Model, frames: np.ndarray, progress: tqdm) -
 
 
 def load_video_features(name: str):
-    """The user's function of videos uint8 (n, T, 64, 64, 3) to features (n, D), named `file.py:function`.
+    """Load the user's function from videos uint8 (n, T, 64, 64, 3) to features (n, D).
+
+    Args:
+        name: `file.py:function`.
 
     Raises:
         UserError: there is no such file or function.

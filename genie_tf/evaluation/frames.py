@@ -1,4 +1,4 @@
-"""Is it sharp, does it last? Figures of frames against frames."""
+"""Figures that compare frames with frames: image quality, and stability of long rollouts."""
 
 import numpy as np
 from keras import ops
@@ -21,16 +21,16 @@ from genie_tf.evaluation.report import ROWS
 from genie_tf.evaluation.rollouts import HORIZON, PROMPT, PROMPTS, Moments
 from genie_tf.world import World
 
-DELTA_AT = 4  # the horizon at which papers give delta PSNR
-SPAN = 10  # frames up to a step of a long rollout over which change, freezing and obedience are taken
+DELTA_AT = 4  # the predicted frame at which papers report delta PSNR
+SPAN = 10  # change, freezing and controllability at a step of a long rollout are measured over the last SPAN frames
 
 
 def frame_figures(group: str, row: str, frames: np.ndarray, truth: np.ndarray) -> tuple[dict, np.ndarray]:
-    """PSNR and SSIM at each of H steps, and the distance of all frames to all true ones.
+    """PSNR and SSIM at each of H steps, and the Fréchet distance between all frames and all true frames.
 
     Args:
         group: First part of the figures' names, such as "dynamics".
-        row: Last part of the metrics' names: "" for the dream itself, "_copy" and so on for what it is held against.
+        row: Last part of the metrics' names: "" for the rollout, "_copy" and so on for the baselines and upper bounds.
         frames: uint8 (M, H, 64, 64, 3).
         truth: uint8 (M, H, 64, 64, 3).
 
@@ -44,17 +44,19 @@ def frame_figures(group: str, row: str, frames: np.ndarray, truth: np.ndarray) -
 
 
 def distance_figure(films: np.ndarray, truth: np.ndarray, features) -> dict:
-    """Fréchet distance between the frames of two sets of films uint8 (M, H, 64, 64, 3), whose groups are the films.
+    """Fréchet distance between the frames of two sets of films. The films are the independent groups.
 
     Args:
-        features: Function of frames uint8 (n, 64, 64, 3) to (n, D).
+        films: uint8 (M, H, 64, 64, 3).
+        truth: uint8 (M, H, 64, 64, 3).
+        features: Function from frames uint8 (n, 64, 64, 3) to (n, D).
     """
     pairs = [features(x.reshape(-1, 64, 64, 3)).reshape(*x.shape[:2], -1) for x in (films, truth)]
     return paired_distance(*pairs)
 
 
 def paired_distance(a: np.ndarray, b: np.ndarray) -> dict:
-    """Fréchet distance of features (M, H, D) and (M, H, D), M independent groups; n counts vectors."""
+    """Fréchet distance between features (M, H, D) and (M, H, D) with M independent groups. `n` counts vectors."""
 
     def distance(groups):
         return frechet_distance(*(np.concatenate([group[side] for group in groups]) for side in (0, 1)))
@@ -63,7 +65,7 @@ def paired_distance(a: np.ndarray, b: np.ndarray) -> dict:
 
 
 def reconstruct(world: World, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the tokenizer makes of films uint8 (M, L, 64, 64, 3): tokens (M, L, N), and frames of the same shape."""
+    """Encode and decode films uint8 (M, L, 64, 64, 3): tokens (M, L, N), and reconstructed frames of the same shape."""
     tokens, pictures = [], []
     for film in films:
         tokens.append(ops.convert_to_numpy(world.tokenizer.encode(ops.convert_to_tensor(film))))
@@ -72,7 +74,7 @@ def reconstruct(world: World, films: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def tokenizer_figures(tokens: np.ndarray, pictures: np.ndarray, films: np.ndarray) -> dict:
-    """Sharpness of the reconstruction, and how much of the codebook it uses."""
+    """Quality of the reconstruction, and use of the codebook."""
     groups, n = list(tokens), films[..., 0, 0, 0].size
     return {
         "tokenizer.psnr": mean_figure(psnr(pictures, films).mean(axis=1)),
@@ -84,16 +86,17 @@ def tokenizer_figures(tokens: np.ndarray, pictures: np.ndarray, films: np.ndarra
 
 
 def lasting_figures(films: np.ndarray, recorded: np.ndarray, steps: tuple[int, ...]) -> dict:
-    """Whether long dreams freeze or drift, in the frames up to each of `steps`.
+    """Measure whether long rollouts freeze or drift, over the frames before each of `steps`.
 
     Args:
-        films: uint8 (M, 1 + H, 64, 64, 3): the last frame of the prompt, and H dreamt ones.
+        films: uint8 (M, 1 + H, 64, 64, 3): the last frame of the prompt, and H predicted frames.
         recorded: uint8 (R, L, 64, 64, 3), films of the same recording, for comparison.
+        steps: Steps of the rollouts.
 
     Returns:
-        Figures `lasting.change.<step>`, mean absolute change from frame to frame in levels of 255; `lasting.frozen.<step>`, share
-        of the dreams in which no frame looks different from the one before; `lasting.frechet_blocks.<step>`, distance of the
-        frames to recorded ones; and beside them, ending in `_recorded`, what recorded films have.
+        Figures `lasting.change.<step>`, mean absolute change from frame to frame, of 255; `lasting.frozen.<step>`, share of the
+        rollouts in which no frame looks different from the previous one; `lasting.frechet_blocks.<step>`, distance of the frames
+        to recorded frames. Names that end in `_recorded` are the same figures for recorded films.
     """
     half = len(recorded) // 2
     reference, other = (block_statistics(x.reshape(-1, 64, 64, 3)) for x in (recorded[:half], recorded[half:]))
@@ -112,14 +115,14 @@ def lasting_figures(films: np.ndarray, recorded: np.ndarray, steps: tuple[int, .
     for step in steps:
         part = films[:, max(step - SPAN, 0) : step + 1]
         figures[f"lasting.change.{step}"], figures[f"lasting.frozen.{step}"] = movement(part)
-        if step >= SPAN:  # a distance depends on how many frames there are: those before have fewer
+        if step >= SPAN:  # the distance depends on the number of frames, and earlier steps have fewer than SPAN
             features = block_statistics(part[:, 1:].reshape(-1, 64, 64, 3)).reshape(len(part), SPAN, -1)
             figures[f"lasting.frechet_blocks.{step}"] = distance(features)
     return figures
 
 
 def delta_figures(group: str, sharp: np.ndarray, random: np.ndarray, instead: np.ndarray, truth: np.ndarray) -> dict:
-    """What the actions are worth: PSNR under them, less PSNR under random ones (Genie), or under another last one (GenieRedux)."""
+    """ΔPSNR: PSNR under the actions minus PSNR under random actions (Genie) or under a different last action (GenieRedux)."""
     genie, last = sharp - psnr(random, truth), sharp - psnr(instead, truth)
     figures: dict = {}
     for name, delta in (("genie", genie), ("last", last)):
@@ -129,10 +132,12 @@ def delta_figures(group: str, sharp: np.ndarray, random: np.ndarray, instead: np
 
 
 def dream_figures(moments: Moments, dreams: dict, pictures: np.ndarray) -> tuple[dict, np.ndarray]:
-    """Frames of every short dream beside the true ones, with the ceiling (`pictures`, the tokenizer's) and the floor (a copy).
+    """Compare the frames of every short rollout with the true frames.
+
+    The upper bound is the reconstruction by the tokenizer, `pictures`. The baseline is the last frame of the prompt, repeated.
 
     Returns:
-        The figures, and the PSNR (M, 10) of the dream from four frames.
+        The figures, and the PSNR (M, 10) of the rollout from four frames.
     """
     truth, sharps = moments.truth, {}
     figures: dict = {}
@@ -150,7 +155,7 @@ def dream_figures(moments: Moments, dreams: dict, pictures: np.ndarray) -> tuple
 
 
 def far_off_figures(moments: Moments, dreams: dict, pictures: np.ndarray, inception, video_features) -> dict:
-    """FID and FVD, in the feature spaces that are at hand."""
+    """FID and FVD, as far as their networks are available."""
     films = {group: dreams[length, ""] for length, group in PROMPTS.items()} | {"tokenizer": pictures[:, PROMPT:]}
     figures: dict = {}
     if inception is not None:

@@ -1,4 +1,4 @@
-"""What the game itself would have shown: recorded moments played on under other actions."""
+"""Play the real game from recorded moments under other actions."""
 
 from collections.abc import Iterator
 
@@ -11,14 +11,14 @@ from genie_tf.episodes.recorder import make_game
 from genie_tf.errors import UserError
 from genie_tf.files import read_json
 
-PIXELS, LEVELS = 4, 32  # two frames look different when that many pixels differ by more than that many of 255 levels
+PIXELS, LEVELS = 4, 32  # two frames look different if at least PIXELS pixels differ by more than LEVELS, of 255
 
 
 def recorded_with(episodes: Episodes) -> RecordConfig | None:
-    """The game that a recording was made with, None if it was made from videos.
+    """Settings of the game of a recording, or None if the recording was made from videos.
 
     Raises:
-        UserError: it was made with a game, and no file of its settings can be read.
+        UserError: the recording was made with a game, but none of its files of settings can be read.
     """
     files = sorted(episodes.folder.glob("shard*.json"))
     for file in files:
@@ -33,7 +33,7 @@ def recorded_with(episodes: Episodes) -> RecordConfig | None:
 
 
 def look_different(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Whether a person could tell frames uint8 (..., H, W, 3) apart: bool (...)."""
+    """Whether two frames uint8 (..., H, W, 3) differ visibly: bool (...)."""
     far = np.abs(a.astype(np.int16) - b).max(axis=-1) > LEVELS
     return far.sum(axis=(-1, -2)) >= PIXELS
 
@@ -41,24 +41,26 @@ def look_different(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def played_moments(
     config: RecordConfig, episodes: Episodes, rows: np.ndarray, actions: np.ndarray, title: str
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Play recorded moments on in the game, one after another, each under several sequences of actions.
+    """Continue recorded moments in the game, one after another, each under several sequences of actions.
 
-    The game is brought to a moment by playing the recorded actions from the beginning of its level, and set back to it afterwards.
+    To reach a moment, the game plays the recorded actions from the beginning of the level. Afterwards its state is restored to this
+    moment.
 
     Args:
-        config: What the episodes were recorded with.
-        rows: int (M,), rows of the recording, in order.
-        actions: int (M, K, H), Procgen actions, each held as the recording's are.
-        title: Shown before the progress bar.
+        config: Settings of the recording.
+        episodes: The recording.
+        rows: int (M,), sorted rows of the recording.
+        actions: int (M, K, H), Procgen actions, each held for as many steps as in the recording.
+        title: Title of the progress bar.
 
     Yields:
-        The place m of each moment among the rows, and a dict: `frames` uint8 (K, H, 64, 64, 3); `alive` bool (K, H), false where
-        the episode was over by then, or where the game does not come to the recorded frame (a recording of another release of it).
+        The index m of each moment in `rows`, and a dict: `frames` uint8 (K, H, 64, 64, 3); `alive` bool (K, H), false after the end
+        of the episode, or if the game did not reproduce the recorded frame (for example with another release of the game).
     """
     _, K, H = actions.shape
 
     def hold(env, action):
-        """Hold `action` (K,), and say whose episode ended."""
+        """Hold `action` (K,). Returns whether each episode ended: bool (K,)."""
         ended = np.zeros(K, bool)
         for _ in range(config.hold):
             env.act(action.astype(np.int32))
@@ -88,6 +90,6 @@ def played_moments(
 
 
 def play_on(config: RecordConfig, episodes: Episodes, rows: np.ndarray, actions: np.ndarray, title: str) -> dict[str, np.ndarray]:
-    """All that `played_moments` yields, together: `frames` uint8 (M, K, H, 64, 64, 3) and `alive` bool (M, K, H)."""
+    """All results of `played_moments`, stacked: `frames` uint8 (M, K, H, 64, 64, 3) and `alive` bool (M, K, H)."""
     played = [each for _, each in sorted(played_moments(config, episodes, rows, actions, title), key=lambda one: one[0])]
     return {name: np.stack([each[name] for each in played]) for name in ("frames", "alive")}

@@ -1,4 +1,4 @@
-"""GenieRedux's protocol, so that rows stand beside its table: one frame of prompt, ten dreamt, true or latent actions."""
+"""The protocol of GenieRedux, for comparison with its table: one prompt frame, ten predicted frames, true or latent actions."""
 
 import numpy as np
 from tqdm import tqdm
@@ -13,7 +13,7 @@ from genie_tf.files import alone, write_json
 from genie_tf.training.loop import latest_checkpoint
 from genie_tf.world import World
 
-PAPER = {  # FID, PSNR, SSIM, delta PSNR; arXiv 2409.06445: CoinRun of 2018, 8 A100 for four days a model
+PAPER = {  # FID, PSNR, SSIM, delta PSNR; arXiv 2409.06445: CoinRun of 2018, 8 A100 for four days per model
     "tokenizer (GenieRedux)": (18.14, 38.25, 0.96, None),
     "dynamics, latent actions (GenieRedux)": (21.88, 25.51, 0.77, None),
     "dynamics, true actions (GenieRedux-G)": (18.88, 33.41, 0.92, 0.70),
@@ -22,7 +22,7 @@ PAPER = {  # FID, PSNR, SSIM, delta PSNR; arXiv 2409.06445: CoinRun of 2018, 8 A
 
 
 def rows_of_world(world: World, moments: Moments, name: str, actions: np.ndarray, seed: int, fid) -> dict:
-    """Figures of one dynamics, `genieredux.<name>.…`, PSNR and SSIM over all ten frames of each window."""
+    """Figures `genieredux.<name>.…` of one dynamics model. PSNR and SSIM are means over all ten frames of each window."""
     rng = np.random.default_rng(seed)
     other = another(actions, rng)
     with tqdm(total=2 * actions.size, desc=f"dreaming, {name}", unit=" frames") as progress:
@@ -38,13 +38,17 @@ def rows_of_world(world: World, moments: Moments, name: str, actions: np.ndarray
 
 @alone
 def evaluate_genieredux(config: Config, inception_weights: str | None = None) -> dict:
-    """Measure `model/<world>` by that protocol, print it beside the paper's table, and write `genieredux.json`.
+    """Evaluate `model/<world>` by the protocol of GenieRedux. Prints the figures with its table and writes `genieredux.json`.
 
-    The tokenizer, the dynamics on latent actions and, where it is trained, the one on true actions. Its row of latent actions
-    alone has no counterpart: this model predicts frames of half the size.
+    It evaluates the tokenizer, the dynamics on latent actions and, if trained, the dynamics on true actions. The paper's row for
+    the latent action model alone is omitted, because that model predicts frames of half the size.
+
+    Args:
+        config: The world.
+        inception_weights: File of InceptionV3's weights, for FID; by default Keras downloads it.
 
     Returns:
-        What genieredux.json holds: name to `value`, `low`, `high` (95 %), `n`.
+        The content of genieredux.json: a dict from names to `value`, `low`, `high` (95 %), `n`.
     """
     inception = features.load_inception(inception_weights)
     seed = config.play.seed

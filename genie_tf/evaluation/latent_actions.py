@@ -1,4 +1,4 @@
-"""What the latent actions hold. Labels are read here, to measure, and nowhere in the training."""
+"""Information in the latent actions about the true actions. Labels are used for this evaluation only, never in the training."""
 
 import numpy as np
 
@@ -19,14 +19,14 @@ from genie_tf.latent_action.keymap import DIRECTIONS, KEY_DIRECTIONS, KEY_OF_ACT
 from genie_tf.stages import latent_actions_of, load_latent_action
 from genie_tf.training.backend import compiled, in_batches
 
-LEVEL_SETS = 5  # disjoint sets of held-out levels, in each of which a latent action should mean the same
-DECODED = 1024  # transitions
-IN_USE = 0.03  # share of the transitions from which a latent action counts as used
+LEVEL_SETS = 5  # disjoint sets of held-out levels; a latent action should mean the same in each
+DECODED = 1024  # maximum number of transitions that are decoded
+IN_USE = 0.03  # minimum share of the transitions of a latent action that counts as used
 DIRECTION_METRICS = (".probe_accuracy", ".majority_accuracy")
 
 
 def pooled(statistic, columns: list[np.ndarray], groups: np.ndarray) -> dict:
-    """A statistic of columns (n,), with an interval over the episodes that `groups` (n,) names."""
+    """A statistic of columns (n,), with a bootstrap interval over episodes. `groups` (n,) is the episode of each row."""
     parts = [np.flatnonzero(groups == one) for one in np.unique(groups)]
 
     def of(some):
@@ -37,7 +37,7 @@ def pooled(statistic, columns: list[np.ndarray], groups: np.ndarray) -> dict:
 
 
 def use_figures(codes: np.ndarray, groups: np.ndarray, count: int) -> dict:
-    """How many of `count` latent actions are in use, of codes int (n,) grouped by episode (n,)."""
+    """Number of latent actions in use, of `count`, and perplexity, from codes int (n,) and their episodes `groups` (n,)."""
     return {
         "latent_action.codes_used": pooled(lambda c: (np.bincount(c, minlength=count) >= IN_USE * len(c)).sum(), [codes], groups),
         "latent_action.perplexity": pooled(perplexity, [codes], groups),
@@ -47,20 +47,20 @@ def use_figures(codes: np.ndarray, groups: np.ndarray, count: int) -> dict:
 def information_figures(
     name: str, codes: np.ndarray, actions: np.ndarray, groups: np.ndarray, probed: dict[str, np.ndarray]
 ) -> dict:
-    """How much of the true action a code holds.
+    """Information about the true action in the codes.
 
     Args:
         name: First part of the figures' names.
         codes: int (n,).
-        actions: int (n,), Procgen's.
-        groups: int (n,), the episode of each.
-        probed: The commonest `direction` and `key` of each code in the training recording, int (A,), and the commonest
-            direction and key of all, `majority` and `majority_key`.
+        actions: int (n,), Procgen actions.
+        groups: int (n,), the episode of each transition.
+        probed: From `probes`: the most frequent `direction` and `key` of each code in the training recording, int (A,), and the
+            most frequent direction and key of all transitions, `majority` and `majority_key`.
 
     Returns:
-        Figures: mutual information in bits (`mi`, `nmi`) with the action, and with its effect, the key that does the same
-        (`mi_effect`, `nmi_effect`); accuracy of the direction and of the key read off the code, beside that of always guessing the
-        commonest.
+        Figures: mutual information in bits (`mi`) and normalized (`nmi`) with the action; the same with the key that has the
+        effect of the action (`mi_effect`, `nmi_effect`); accuracy of the direction and of the key predicted from the code; and the
+        accuracy of the most frequent direction and key as baselines.
     """
     keys, directions = KEY_OF_ACTION[actions], DIRECTIONS[actions]
     return {
@@ -76,7 +76,7 @@ def information_figures(
 
 
 def probes(codes: np.ndarray, actions: np.ndarray, count: int) -> dict[str, np.ndarray]:
-    """What `information_figures` reads off codes (n,), learnt from the actions (n,) of the training recording."""
+    """Direction and key of each code, from codes (n,) and actions (n,) of the training recording: see `information_figures`."""
     directions, keys = DIRECTIONS[actions], KEY_OF_ACTION[actions]
     return {
         "direction": probe(codes, directions, count),
@@ -87,7 +87,7 @@ def probes(codes: np.ndarray, actions: np.ndarray, count: int) -> dict[str, np.n
 
 
 def table_figures(codes: np.ndarray, actions: np.ndarray, count: int) -> dict:
-    """The code-by-action table: the share of each code among the transitions of each key."""
+    """Table of codes by key: the share of each code among the transitions of each key."""
     figures: dict = {}
     for index, key in enumerate(KEYS):
         chosen = codes[KEY_OF_ACTION[actions] == index]
@@ -97,15 +97,15 @@ def table_figures(codes: np.ndarray, actions: np.ndarray, count: int) -> dict:
 
 
 def level_set_figures(codes: np.ndarray, actions: np.ndarray, levels: np.ndarray, groups: np.ndarray, probed: dict) -> dict:
-    """Whether a code means the same thing in every level.
+    """Measure whether a code means the same in all levels.
 
     Args:
-        codes, actions, groups, probed: As `information_figures` takes them.
-        levels: int (n,), the level of each.
+        codes, actions, groups, probed: As in `information_figures`.
+        levels: int (n,), the level of each transition.
 
     Returns:
-        Figures for each set i of levels: `latent_action.set.<i>.nmi` with the action, and for each code and the key that is
-        commonest under it in the training recording, `latent_action.means.<code>.<key>.<i>`, the share of that key.
+        Figures for each set i of levels: `latent_action.set.<i>.nmi` with the action; and for each code
+        `latent_action.means.<code>.<key>.<i>`, the share of the key that is most frequent for this code in the training recording.
     """
     keys, names = KEY_OF_ACTION[actions], list(KEYS)
     figures: dict = {}
@@ -121,17 +121,17 @@ def level_set_figures(codes: np.ndarray, actions: np.ndarray, levels: np.ndarray
 
 
 def visible_effect(pictures: np.ndarray, alive: np.ndarray, following: np.ndarray, actions: np.ndarray) -> dict[str, np.ndarray]:
-    """Which recorded transitions show what was pressed.
+    """Find the recorded transitions in which the action has a visible effect.
 
     Args:
-        pictures: uint8 (M, 6, 64, 64, 3), what the game would have shown under each key.
-        alive: bool (M, 6), where it would have shown anything.
-        following: uint8 (M, 64, 64, 3), what was recorded.
-        actions: int (M,), the recorded action.
+        pictures: uint8 (M, 6, 64, 64, 3), the next frames of the game under each key.
+        alive: bool (M, 6), whether the game reached these frames.
+        following: uint8 (M, 64, 64, 3), the recorded next frames.
+        actions: int (M,), the recorded actions.
 
     Returns:
-        A dict of bool (M,): `key`, where no other key would have led to what was recorded; `direction`, where none of another
-        direction would have.
+        A dict of bool (M,): `key`, true if every other key leads to a frame that looks different from the recorded one;
+        `direction`, true if every key of another direction does.
     """
     same = alive & ~look_different(pictures, following[:, None])
     known = alive.all(axis=1)
@@ -141,9 +141,10 @@ def visible_effect(pictures: np.ndarray, alive: np.ndarray, following: np.ndarra
 
 
 def visible_figures(name: str, codes, actions, groups, probed, visible: dict[str, np.ndarray]) -> dict:
-    """`information_figures` on the transitions whose effect can be seen.
+    """`information_figures` of the transitions with a visible effect.
 
-    Accuracies of the direction are taken where the direction shows, everything else where the key does.
+    The accuracy of the direction uses the transitions in which the direction is visible. All other figures use those in which the
+    key is visible.
     """
     figures: dict = {}
     for seen, at in visible.items():
@@ -155,17 +156,17 @@ def visible_figures(name: str, codes, actions, groups, probed, visible: dict[str
 
 
 def decoder_figures(model, episodes: Episodes, rows: np.ndarray, codes: np.ndarray) -> dict:
-    """What the model's own decoder makes of its codes.
+    """Predictions of the decoder of the latent action model.
 
     Args:
         model: The latent action model.
         episodes: The recording.
-        rows: int (n,), of which a few hundred are decoded.
-        codes: int (n,), their latent actions.
+        rows: int (n,); at most `DECODED` of them are decoded.
+        codes: int (n,), latent actions of the rows.
 
     Returns:
-        Figures: `latent_action.psnr` of frame t + 1 told from the past and the code, in dB; `latent_action.copy_psnr`, had frame t
-        been shown again; `latent_action.delta_psnr`, what is lost in dB if the code is another transition's.
+        Figures in dB: `latent_action.psnr` of frame t + 1 predicted from the past and the code; `latent_action.copy_psnr` of frame
+        t as a baseline; `latent_action.delta_psnr`, the PSNR lost with the code of another transition.
     """
     predict = compiled(model.predict_next)
     some = np.linspace(0, len(rows) - 1, min(DECODED, len(rows))).astype(int)
@@ -188,10 +189,11 @@ def decoder_figures(model, episodes: Episodes, rows: np.ndarray, codes: np.ndarr
 
 
 def latent_action_figures(config: Config, transitions: dict | None = None) -> dict:
-    """How much of the true action the code holds, on every held-out transition, and on those of which more is known.
+    """All figures of the latent actions, on all held-out transitions and on those with a visible effect.
 
     Args:
-        transitions: From `play_every_key`, those whose effect is known to be seen or not.
+        config: The world.
+        transitions: From `play_every_key`. If None, the figures of visible effects are omitted.
     """
     train, test = (Episodes(config.record_folder(split)) for split in ("train", "test"))
     model, _ = load_latent_action(config)

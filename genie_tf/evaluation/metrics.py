@@ -1,4 +1,4 @@
-"""Figures with their intervals."""
+"""Figures with confidence intervals, and the metrics."""
 
 from functools import cache
 
@@ -14,12 +14,12 @@ def figure(value: float, low: float, high: float, n: int) -> dict:
 
 @cache
 def student_reach(n: int) -> float:
-    """How many standard errors the interval of a mean of `n` samples reaches to either side."""
+    """Half width of the confidence interval of a mean of `n` samples, in standard errors."""
     return float(tfp.distributions.StudentT(n - 1.0, 0.0, 1.0).quantile((1 + LEVEL) / 2))
 
 
 def mean_figure(samples: np.ndarray) -> dict:
-    """Mean of independent samples (n,), n ≥ 2, with Student's interval."""
+    """Mean of independent samples (n,), n ≥ 2, with Student's confidence interval."""
     n = len(samples)
     mean, error = np.mean(samples), np.std(samples, ddof=1) / np.sqrt(n)
     reach = student_reach(n) * error
@@ -27,7 +27,7 @@ def mean_figure(samples: np.ndarray) -> dict:
 
 
 def share_figure(hits: np.ndarray) -> dict:
-    """Share of true values in bool (n,), with Jeffreys' interval, which ends at 0 or 1 where all values are the same.
+    """Share of true values in bool (n,), with Jeffreys' interval. If all values are equal, the interval ends at 0 or 1.
 
     Reference:
         Brown, Cai and DasGupta 2001, Interval estimation for a binomial proportion, section 3.1.
@@ -38,12 +38,14 @@ def share_figure(hits: np.ndarray) -> dict:
 
 
 def bootstrap_figure(statistic, groups: list, n: int, rounds: int = 200, seed: int = 0) -> dict:
-    """A statistic of pooled data, with the interval of its bootstrap over independent groups (episodes).
+    """A statistic of pooled data, with a bootstrap interval over independent groups (episodes).
 
     Args:
-        statistic: Function of a list of groups to a number.
-        groups: The data, a group an episode.
-        n: Observations in all, for the record.
+        statistic: Function from a list of groups to a number.
+        groups: The data, one group per episode.
+        n: Total number of observations. It is only reported.
+        rounds: Number of bootstrap samples.
+        seed: Seed of the bootstrap.
     """
     rng = np.random.default_rng(seed)
     drawn = [statistic([groups[i] for i in rng.integers(0, len(groups), len(groups))]) for _ in range(rounds)]
@@ -53,11 +55,11 @@ def bootstrap_figure(statistic, groups: list, n: int, rounds: int = 200, seed: i
 
 
 def jackknife_figure(statistic, groups: list, n: int, folds: int = 10) -> dict:
-    """A statistic that repeated data would change too much for a bootstrap, with the interval of its jackknife.
+    """A statistic with a jackknife interval, for statistics that are biased by the repeated data of a bootstrap.
 
     Args:
-        statistic, groups, n: As `bootstrap_figure` takes them.
-        folds: Parts of the groups, of which one is left out at a time.
+        statistic, groups, n: As in `bootstrap_figure`.
+        folds: Number of parts of the groups. Each part is left out once.
 
     Reference:
         Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 11.
@@ -74,7 +76,7 @@ def jackknife_figure(statistic, groups: list, n: int, folds: int = 10) -> dict:
 def psnr(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Peak signal-to-noise ratio in dB of each frame of uint8 (..., H, W, C): (...).
 
-    Equal frames count as an error of one level in one value, so the figure stays finite.
+    For equal frames, one value is assumed to differ by one level, so the result is finite.
     """
 
     def of_batch(x, y):
@@ -85,7 +87,7 @@ def psnr(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _of_frames(of_batch, frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """`of_batch` of frames uint8 (..., H, W, C), 16 at a time, since it works in larger numbers: (...)."""
+    """`of_batch` of frames uint8 (..., H, W, C): (...). It takes 16 frames at a time, because it converts them to floats."""
     x, y = (z.reshape(-1, *truth.shape[-3:]) for z in (frames, truth))
     values = [of_batch(x[i : i + 16], y[i : i + 16]) for i in range(0, len(x), 16)]
     return np.concatenate(values).reshape(truth.shape[:-3])
@@ -94,7 +96,8 @@ def _of_frames(of_batch, frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def ssim(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Structural similarity of each frame of uint8 (..., H, W, C), H and W ≥ 11: (...), 1 for equal frames.
 
-    Gaussian windows of 11 x 11 pixels, deviation 1.5, that lie within the frame; the mean over windows and channels.
+    The Gaussian windows have 11 x 11 pixels and a standard deviation of 1.5, and lie within the frame. The result is the mean over
+    windows and channels.
 
     Reference:
         Wang et al. 2004, Image quality assessment: from error visibility to structural similarity, section III.
@@ -109,7 +112,7 @@ def ssim(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     down, across = blur(truth.shape[-3]), blur(truth.shape[-2])
 
-    def blurred(x, columns):  # along the last axis; one product of two large matrices, the quick kind
+    def blurred(x, columns):  # along the last axis, as one fast product of two large matrices
         return (x.reshape(-1, x.shape[-1]) @ columns).reshape(*x.shape[:-1], -1)
 
     def of_batch(x, y):
@@ -125,14 +128,14 @@ def ssim(frames: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Fréchet distance of the normal distributions that fit two sets of feature vectors (n, D) and (m, D), n and m ≥ 2.
+    """Fréchet distance between normal distributions fitted to two sets of feature vectors (n, D) and (m, D), n and m ≥ 2.
 
     Reference:
         Heusel et al. 2017, GANs trained by a two time-scale update rule, arXiv 1706.08500, section 4 and equation 6.
     """
     a, b = a.astype(np.float64), b.astype(np.float64)
-    # The trace of the root of the product of the covariances is the sum of the singular values of the product of the centred
-    # data: no root of a matrix is taken, and fewer vectors than dimensions do no harm.
+    # The trace of the square root of the product of the covariances is the sum of the singular values of the product of the
+    # centred data. This needs no matrix square root and also works with fewer vectors than dimensions.
     centred_a, centred_b = ((x - x.mean(axis=0)) / np.sqrt(len(x) - 1) for x in (a, b))
     if len(a) > a.shape[1]:
         centred_a, centred_b = (np.linalg.qr(x, mode="r") for x in (centred_a, centred_b))
@@ -142,7 +145,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def counts(a: np.ndarray, b: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """How often each pair of two labellings int (n,) occurs: `shape`."""
+    """Counts of each pair of labels of two labellings int (n,): an array of shape `shape`."""
     table = np.zeros(shape)
     np.add.at(table, (a, b), 1)
     return table
@@ -155,7 +158,7 @@ def entropy(p: np.ndarray) -> float:
 
 
 def perplexity(labels: np.ndarray) -> float:
-    """How many labels are in use, rare ones counting less: two to the entropy of int (n,)."""
+    """Effective number of labels in use: two to the power of the entropy of int (n,)."""
     return 2 ** entropy(np.bincount(labels))
 
 
@@ -166,7 +169,7 @@ def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def normalized_mutual_information(a: np.ndarray, b: np.ndarray) -> float:
-    """Mutual information of two labellings (n,) over the mean of their entropies, 0 to 1."""
+    """Mutual information of two labellings (n,) divided by the mean of their entropies, 0 to 1."""
     marginals = entropy(np.bincount(a)) + entropy(np.bincount(b))
     return 2 * mutual_information(a, b) / marginals if marginals > 0 else 0.0
 
@@ -181,7 +184,7 @@ def macro_f1(labels: np.ndarray, truth: np.ndarray) -> float:
 
 
 def probe(codes: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """The commonest label of each code: int (count,). A code never seen gets the commonest label of all."""
+    """The most frequent label of each code: int (count,). An unused code gets the most frequent label of all."""
     table = counts(codes, labels, (count, int(labels.max()) + 1))
     table += 1e-6 * table.sum(axis=0)
     return table.argmax(axis=1)

@@ -1,4 +1,4 @@
-"""Does the world obey, and would the game have done that? Dreams held against a judge's eye and against the game itself."""
+"""Controllability: rollouts are compared with the requested keys by the judge, and with the real game under the same keys."""
 
 import numpy as np
 
@@ -14,13 +14,13 @@ from genie_tf.latent_action.keymap import KEY_ACTIONS, KEY_DIRECTIONS, KEY_OF_AC
 from genie_tf.training.backend import in_batches
 from genie_tf.world import World
 
-MATCHED = (1, 4, 10)  # steps of the counterfactual dreams at which to look
-MOMENTS_AN_EPISODE = 16  # transitions of each episode that are played under every key
-BATCH = 64  # films judged at once
+MATCHED = (1, 4, 10)  # steps of the counterfactual rollouts that are measured
+MOMENTS_AN_EPISODE = 16  # transitions per episode that are played under every key
+BATCH = 64  # films per batch of the judge
 
 
 def judged_keys(infer, films: np.ndarray) -> np.ndarray:
-    """The key int (...) that a judge reads off films uint8 (..., 5, 64, 64, 3), between the last two frames of each."""
+    """The key int (...) that the judge predicts between the last two frames of films uint8 (..., 5, 64, 64, 3)."""
     flat = films.reshape(-1, *films.shape[-4:])
     return in_batches(infer, lambda rows: flat[rows], len(flat), BATCH).astype(int).reshape(films.shape[:-4])
 
@@ -28,20 +28,20 @@ def judged_keys(infer, films: np.ndarray) -> np.ndarray:
 def obedience_figures(
     infer, films: np.ndarray, alive: np.ndarray, asked: np.ndarray, groups: np.ndarray, steps: tuple[int, ...], row: str
 ) -> dict:
-    """F1 of the keys that a judge reads off films, against those that were asked for.
+    """F1 of the keys that the judge predicts from films, compared with the requested keys.
 
     Args:
-        infer: The judge's.
-        films: uint8 (M, 4 + H, 64, 64, 3), prompt and what followed.
-        alive: bool (M, H), which steps count.
-        asked: int (M, H), indices into `KEYS`.
-        groups: int (M,), the moment that each film begins at.
-        steps: Those at which to look: the first alone, else the ten that end there.
+        infer: The method `infer` of the judge.
+        films: uint8 (M, 4 + H, 64, 64, 3), the prompt and the frames after it.
+        alive: bool (M, H), the steps that are used.
+        asked: int (M, H), the requested keys, indices into `KEYS`.
+        groups: int (M,), the moment at which each film begins.
+        steps: Steps that are measured. Step 1 is measured alone, later steps over the ten frames that end there.
         row: Last part of the metrics' names.
 
     Returns:
-        Figures `obey.key_f1<row>.<step>` over the six keys and `obey.direction_f1<row>.<step>` over three directions, each class
-        counting the same; left out where fewer than two films last that long.
+        Figures `obey.key_f1<row>.<step>` over the six keys and `obey.direction_f1<row>.<step>` over three directions, averaged
+        over classes. A step that fewer than two films reach is omitted.
     """
     figures: dict = {}
     for step in steps:
@@ -58,18 +58,20 @@ def obedience_figures(
 
 
 def matching_figures(dream: np.ndarray, game: np.ndarray, alive: np.ndarray, step: int, row: str) -> dict:
-    """How often the dream under a key is nearer to the game under that key than to the game under any other that looks different.
+    """Share of rollouts that are nearest to the game under the same key.
+
+    A rollout matches if it is nearer to the game under its key than to the game under every other key that looks different.
 
     Args:
-        dream: uint8 (M, 6, 64, 64, 3), each key's dream at one step.
-        game: uint8 (M, 6, 64, 64, 3), what the game shows there.
-        alive: bool (M, 6).
-        step: For the names.
+        dream: uint8 (M, 6, 64, 64, 3), the rollout under each key at one step.
+        game: uint8 (M, 6, 64, 64, 3), the game under each key at this step.
+        alive: bool (M, 6), whether the game reached this step.
+        step: The step, for the names.
         row: Last part of the metric's name.
 
     Returns:
-        Figures `counterfactual.match<row>.<step>`, the mean over moments of the share of keys, and `….<step>.<key>`; for the row ""
-        also `counterfactual.chance.<step>`, that of a dream that takes one of the game's different pictures at random.
+        Figures `counterfactual.match<row>.<step>`, the share of matching keys, averaged over moments, and `….<step>.<key>` for each
+        key. For row "" also `counterfactual.chance.<step>`, the share for a random choice among the game's different pictures.
     """
     K = alive.shape[1]
     both = alive[:, :, None] & alive[:, None, :]
@@ -97,10 +99,10 @@ def matching_figures(dream: np.ndarray, game: np.ndarray, alive: np.ndarray, ste
 
 
 def play_every_key(test: Episodes, rows: np.ndarray, game: RecordConfig) -> dict:
-    """Some transitions of each of the episodes in which `rows` lie, played under every key.
+    """Play some transitions of each episode that contains one of `rows` under every key.
 
     Returns:
-        A dict: `rows` int (n,), and `visible`, as `visible_effect` says.
+        A dict: `rows` int (n,), the transitions, and `visible`, the result of `visible_effect`.
     """
     chosen = []
     for episode in np.unique(test.locate(rows)[0]):
@@ -118,7 +120,7 @@ def play_every_key(test: Episodes, rows: np.ndarray, game: RecordConfig) -> dict
 
 
 def judge_figures(infer, test: Episodes, transitions: dict) -> dict:
-    """How far the judge itself can be trusted, on the recorded transitions of `play_every_key`."""
+    """Accuracy of the judge on the recorded transitions of `play_every_key`."""
     rows = transitions["rows"]
     around = test.transition_rows(rows, FRAMES - 2)
     keys = in_batches(infer, lambda some: test.frames(around[some]), len(rows), BATCH).astype(int)
@@ -133,12 +135,14 @@ def judge_figures(infer, test: Episodes, transitions: dict) -> dict:
 
 
 def asked_figures(infer, moments: Moments, dream: np.ndarray, asked: np.ndarray, game: RecordConfig) -> dict:
-    """Dreams under keys drawn at random: whether they show them, and how they compare with the game under the same keys.
+    """Controllability of long rollouts under random keys, and their PSNR and SSIM with the game under the same keys.
 
     Args:
-        infer: The judge's.
-        dream: uint8 (M', 200, 64, 64, 3), the long dreams of the first M' moments.
+        infer: The method `infer` of the judge.
+        moments: The held-out windows.
+        dream: uint8 (M', 200, 64, 64, 3), the long rollouts of the first M' moments.
         asked: int (M', 200), their keys.
+        game: Settings of the recording.
     """
     count = len(asked)
     played = play_on(
@@ -158,14 +162,17 @@ def asked_figures(infer, moments: Moments, dream: np.ndarray, asked: np.ndarray,
 
 
 def counterfactual_figures(infer, moments: Moments, held: np.ndarray, world: World, game: RecordConfig) -> tuple[dict, np.ndarray]:
-    """Would the game have done that? The same moments under every key, dreamt and played.
+    """Compare rollouts with the game, from the same moments under every key.
 
     Args:
-        infer: The judge's: it reads the key off the first frame, of dream and game.
-        held: uint8 (M', 6, 10, 64, 64, 3), the dreams of the first M' moments.
+        infer: The method `infer` of the judge. It predicts the key from the first frame of the rollouts and of the game.
+        moments: The held-out windows.
+        held: uint8 (M', 6, 10, 64, 64, 3), the rollouts of the first M' moments.
+        world: The trained world.
+        game: Settings of the recording.
 
     Returns:
-        The figures, and what the game showed, as the dreams.
+        The figures, and the frames of the game in the shape of `held`.
     """
     rows = moments.rows[: len(held)] + PROMPT - 1
     actions = np.broadcast_to(KEY_ACTIONS[:, None], (len(held), len(KEYS), HORIZON))

@@ -1,4 +1,4 @@
-"""`report.html`: the figures as one page to read, with nothing to load from anywhere."""
+"""`report.html`: all figures on one self-contained page."""
 
 import base64
 import html
@@ -16,7 +16,7 @@ from genie_tf.evaluation.latent_actions import LEVEL_SETS
 from genie_tf.files import write_whole
 from genie_tf.latent_action.keymap import KEYS
 
-ROWS = {  # what a dream is held against: the end of the metric's name, what it is called, its colour
+ROWS = {  # rollouts, baselines and upper bounds: end of the metric's name, label, colour
     "_tokenizer": ("the tokenizer's picture of the true frame: the ceiling", "#7f7f7f"),
     "_teacher_forced": ("each frame from the true ones before it", "#8c564b"),
     "_guided": ("trained on true actions", "#2ca02c"),
@@ -47,20 +47,21 @@ figcaption, .note { color: #555; font-size: .9em }
 
 @dataclass
 class Findings:
-    """What a report shows.
+    """The content of a report.
 
     Args:
         title: Name of the world.
         guided: Whether it was trained on true actions.
-        figures: As in evaluation.json.
-        left_out: Why some figures are not there.
-        frames: uint8 (M, 14, 64, 64, 3), the windows: 4 frames of prompt, 10 to come.
-        pictures: The same, as the tokenizer reconstructs them.
-        dream: uint8 (M, 10, 64, 64, 3).
-        order: int (M,), the windows from the worst dream to the best.
+        figures: The content of evaluation.json.
+        left_out: Reasons for missing figures.
+        frames: uint8 (M, 14, 64, 64, 3), the windows: 4 prompt frames and the 10 frames after them.
+        pictures: uint8 (M, 14, 64, 64, 3), the windows reconstructed by the tokenizer.
+        dream: uint8 (M, 10, 64, 64, 3), the rollouts.
+        order: int (M,), the windows from the worst rollout to the best.
         actions: uint8 (A, T, 64, 64, 3), one prompt under each action.
-        held: uint8 (M', K, 10, 64, 64, 3), the first moments under each key, and `game`, the same in the game; or None.
-        lasting: uint8 (M', 200, 64, 64, 3), long dreams.
+        held: uint8 (M', K, 10, 64, 64, 3), rollouts of the first moments under each key, or None.
+        game: The same in the game, or None.
+        lasting: uint8 (M', 200, 64, 64, 3), long rollouts.
     """
 
     title: str
@@ -126,7 +127,7 @@ def strips(rows: list[np.ndarray], caption: str) -> str:
 
 
 def number(figure: dict) -> str:
-    """A figure and its interval."""
+    """A figure with its confidence interval, as HTML."""
     digits = 3 if abs(figure["value"]) < 2 else 2 if abs(figure["value"]) < 100 else 0
     value, low, high = (f"{figure[name]:.{digits}f}" for name in ("value", "low", "high"))
     return f"{value} <span class=interval>[{low}, {high}]</span>"
@@ -139,7 +140,7 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 
 def curve(axes, figures: dict, name: str, label: str, colour: str) -> None:
-    """Figures `<name>.1`, `<name>.2`, … with their intervals as a band."""
+    """Plot the figures `<name>.1`, `<name>.2`, … with their confidence intervals as a band."""
     steps = sorted(int(key[len(name) + 1 :]) for key in figures if key.startswith(name + ".") and key[len(name) + 1 :].isdigit())
     if steps:
         value, low, high = ([figures[f"{name}.{t}"][part] for t in steps] for part in ("value", "low", "high"))

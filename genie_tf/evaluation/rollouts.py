@@ -1,4 +1,4 @@
-"""Which held-out moments are dreamt on, and how."""
+"""Rollouts from held-out moments."""
 
 from dataclasses import dataclass
 
@@ -12,18 +12,18 @@ from genie_tf.errors import UserError
 from genie_tf.latent_action.keymap import KEY_ACTIONS, KEY_OF_ACTION, KEYS
 from genie_tf.world import World
 
-BATCH = 32  # dreams at once
-HORIZON = 10  # frames dreamt after the prompt
-PROMPTS = {4: "dynamics", 1: "dynamics.prompt1"}  # frames of prompt, and the names of their figures
+BATCH = 32  # maximum number of rollouts in a batch
+HORIZON = 10  # frames predicted after the prompt
+PROMPTS = {4: "dynamics", 1: "dynamics.prompt1"}  # number of prompt frames, and the first part of the figures' names
 PROMPT = max(PROMPTS)
-LASTING = (1, 10, 50, 200)  # steps of the long dreams at which to look
+LASTING = (1, 10, 50, 200)  # steps of the long rollouts that are measured
 
 
 def evaluation_windows(episodes: Episodes, length: int, count: int, seed: int) -> np.ndarray:
-    """First rows of at most `count` windows, one an episode, so that they are independent.
+    """First rows of at most `count` independent windows, one per episode.
 
     Raises:
-        UserError: fewer than two episodes are that long.
+        UserError: fewer than two episodes are long enough.
     """
     rng = np.random.default_rng(seed)
     starts = rng.permutation(episodes.windows(length)[:])
@@ -36,14 +36,14 @@ def evaluation_windows(episodes: Episodes, length: int, count: int, seed: int) -
 
 @dataclass
 class Moments:
-    """Held-out windows of 4 frames of prompt and 10 to come.
+    """Held-out windows of 4 prompt frames and the 10 frames after them.
 
     Args:
         episodes: The test recording.
-        rows: int (M,), first rows.
+        rows: int (M,), first rows of the windows.
         frames: uint8 (M, 14, 64, 64, 3).
-        actions: int (M, 13), what the world is told: inferred from the frames, or recorded in a guided world.
-        true: int (M, 13), recorded actions; None where nobody knows them, or the world knows no keys.
+        actions: int (M, 13), the actions that the world gets: inferred from the frames, or the recorded ones in a guided world.
+        true: int (M, 13), recorded actions. None if they are unknown, or if the world's keymap lacks a key.
     """
 
     episodes: Episodes
@@ -54,11 +54,11 @@ class Moments:
 
     @property
     def truth(self) -> np.ndarray:
-        """What is to come, uint8 (M, 10, 64, 64, 3)."""
+        """The true frames after the prompt, uint8 (M, 10, 64, 64, 3)."""
         return self.frames[:, PROMPT:]
 
     def prompt(self, length: int, count: int | None = None) -> dict[str, np.ndarray]:
-        """The last `length` frames before what is to come, of the first `count` moments, as `rollout` takes them."""
+        """The last `length` prompt frames and their actions, for the first `count` moments, as arguments of `rollout`."""
         return {
             "prompt": self.frames[:count, PROMPT - length : PROMPT],
             "prompt_actions": self.actions[:count, PROMPT - length : PROMPT - 1],
@@ -66,10 +66,10 @@ class Moments:
 
 
 def load_moments(config: Config, world: World, guided: bool) -> Moments:
-    """The windows that all figures of a world are taken over.
+    """Load the windows for all figures of a world.
 
     Raises:
-        UserError: the test recording is missing or too short, or a guided world's has no true actions.
+        UserError: the test recording is missing or too short, or a guided world needs true actions that it does not have.
     """
     test = Episodes(config.record_folder("test"))
     rows = evaluation_windows(test, PROMPT + HORIZON, config.play.evaluation_windows, config.play.seed)
@@ -82,7 +82,7 @@ def load_moments(config: Config, world: World, guided: bool) -> Moments:
 
 
 def another(actions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For each of int (...) a different one of those that occur among them."""
+    """Replace each of `actions` int (...) by a different action, drawn from those that occur in `actions`."""
     some = np.unique(actions)
     place = np.searchsorted(some, actions)
     return some[(place + rng.integers(1, max(len(some), 2), actions.shape)) % len(some)]
@@ -96,27 +96,30 @@ def rollout(
     progress: tqdm,
     instead: np.ndarray | None = None,
     truth: np.ndarray | None = None,
+    batch: int = BATCH,
 ) -> dict[str, np.ndarray]:
-    """Dream on from a prompt.
+    """Generate rollouts from prompts.
 
-    Every rollout begins with the world's chance as it was found, and leaves it so: two of them differ by their actions alone, not
-    by what was drawn.
+    Every call begins with the world's current random state and restores it at the end. Rollouts of two calls therefore differ only
+    by their actions.
 
     Args:
+        world: The trained world.
         prompt: uint8 (M, P, 64, 64, 3).
         prompt_actions: int (M, P - 1).
         actions: int (M, H).
-        progress: Counts dreamt frames.
-        instead: int (M, H), another last action: what would have come at t had `instead[:, t]` been taken there, after the same
-            actions before.
-        truth: uint8 (M, H, 64, 64, 3), put in place of each dreamt frame once it is there (teacher forcing).
+        progress: Counts predicted frames.
+        instead: int (M, H), alternative last actions. The frame at step t is also predicted under `instead[:, t]`, after the same
+            earlier actions.
+        truth: uint8 (M, H, 64, 64, 3), true frames that replace each predicted frame after its step (teacher forcing).
+        batch: Number of rollouts in a batch. The last batch is padded, so that all batches have one shape.
 
     Returns:
-        A dict: `dream` uint8 (M, H, 64, 64, 3) and, where `instead` is given, `instead`, of the same shape.
+        A dict: `dream` uint8 (M, H, 64, 64, 3) and, if `instead` is given, `instead`, of the same shape.
     """
     begin, out = world.state, []
-    for first in range(0, len(prompt), BATCH):
-        part = np.minimum(np.arange(first, first + BATCH), len(prompt) - 1)  # one shape, one compiled function
+    for first in range(0, len(prompt), batch):
+        part = np.minimum(np.arange(first, first + batch), len(prompt) - 1)  # one shape: compiled once
         world.restore(begin)
         world.reset(prompt[part], prompt_actions[part])
         dream, other = [], []
@@ -138,18 +141,22 @@ def rollout(
 def dream_all(
     world: World, guided_world: World | None, moments: Moments, asked: np.ndarray, held: np.ndarray, teacher_forced: bool, seed: int
 ):
-    """Every rollout of the evaluation, behind one progress bar.
+    """Generate all rollouts of the evaluation, with one progress bar.
 
     Args:
-        guided_world: The variant on true actions, if it is trained and another than `world`.
-        asked: int (M', 200), actions of the long dreams of the first M' moments.
-        held: int (M'', K), actions that are held, each in a dream of its own, from each of the first M'' moments; M'' may be 0.
-        teacher_forced: Whether also to dream each frame from the true ones before it.
+        world: The trained world.
+        guided_world: The world trained on true actions, if it exists and is not `world`.
+        moments: The held-out windows.
+        asked: int (M', 200), actions of the long rollouts from the first M' moments.
+        held: int (M'', K), actions. Each is held in its own rollout from each of the first M'' moments; M'' may be 0.
+        teacher_forced: Whether to also predict each frame from the true frames before it.
+        seed: Seed of the random actions.
 
     Returns:
-        Dreams uint8 by name: (prompt, row) (M, 10, 64, 64, 3) for the row "", the world's own actions; "instead", another last
-        action at each step; "_random"; "_keys", the true actions by way of the keymap; "_guided"; "_teacher_forced". And "asked"
-        (M', 200, …), "held" (M'', K, 10, …), "each" (A, 20, …), one prompt under each action.
+        A dict of rollouts uint8. The keys (prompt, row) give (M, 10, 64, 64, 3). Their rows are "", the world's own actions;
+        "instead", a different last action at each step; "_random"; "_keys", the true actions through the keymap; "_guided";
+        "_teacher_forced". The other keys are "asked" (M', 200, …), "held" (M'', K, 10, …), and "each" (A, 20, …), one prompt under
+        each action.
     """
     rng = np.random.default_rng(seed)
     future = moments.actions[:, PROMPT - 1 :]
@@ -169,7 +176,7 @@ def dream_all(
             plan[length, "_guided"] = dict(world=guided_world, **prompt, actions=moments.true[:, PROMPT - 1 :])
 
     def from_first(count: int, actions: np.ndarray) -> dict:
-        """Rollouts from the first `count` moments, each under its share of `actions` (count * k, H)."""
+        """Arguments of rollouts from the first `count` moments, k rollouts for each, under `actions` (count * k, H)."""
         prompt = {name: np.repeat(value[:count], len(actions) // count, axis=0) for name, value in moments.prompt(PROMPT).items()}
         return dict(world=world, **prompt, actions=actions)
 
@@ -182,7 +189,7 @@ def dream_all(
     total = sum(one["actions"].size * (2 if "instead" in one else 1) for one in plan.values())
     with tqdm(total=total, desc="dreaming", unit=" frames") as progress:
         for name, one in plan.items():
-            made = rollout(**one, progress=progress)
+            made = rollout(**one, progress=progress, batch=min(BATCH, len(moments.rows)))
             dreams[name] = made["dream"]
             if "instead" in made:
                 dreams[name[0], "instead"] = made["instead"]

@@ -1,13 +1,20 @@
-"""Latent action models, by kind: which of a few actions led from one frame to the next.
+"""Latent action models, by kind: they infer the latent action between two consecutive frames.
 
-A latent action model offers `Settings`, a dataclass; `from_settings(settings)`; `examples(recording, folder, settings)`, what it is
-trained on; `call`, which returns `loss` among its outputs; `infer` (frames → latent actions); `code`, the same from what
-`transitions(recording, folder)` reads at given rows; `predict_next` (frames, latent actions → next frames); and `codes`, the number
-of latent actions. `folder` is where it may keep what it computes once of every frame.
+A latent action model has these attributes:
+
+- `Settings`: the dataclass of its settings.
+- `from_settings(settings)`: makes the model.
+- `examples(recording, folder, settings)`: its training examples. `folder` may hold values that are computed once for every frame.
+- `call`: returns a dict of outputs that contains `loss`.
+- `infer`: frames → latent actions.
+- `transitions(recording, folder)`: returns a function from rows to the inputs of `code`.
+- `code`: these inputs → latent actions.
+- `predict_next`: frames, latent actions → next frames.
+- `codes`: the number of latent actions.
 """
 
 KINDS = {
     "motion_rank": "genie_tf.latent_action.motion_rank:MotionRankModel",
     "st_transformer": "genie_tf.latent_action.st_transformer:STLatentActionModel",
 }
-FRAMES = 5  # t - 3 … t + 1: what the models see of a transition from t to t + 1
+FRAMES = 5  # frames t - 3 … t + 1 are the input for the transition from t to t + 1

@@ -1,4 +1,4 @@
-"""The next frame from the past and a latent action: shift first, then paint what no shift explains."""
+"""Decoder: the next frame from the past and a latent action. It shifts the current frame, then predicts the remaining pixels."""
 
 import keras
 from keras import layers, ops
@@ -11,7 +11,7 @@ PATCH = 4
 
 
 def shift_matrix(weights_BS):
-    """Shifts along one axis as a matrix: (B, FRAME_SIZE, FRAME_SIZE) from the weights (B, 2 R + 1) of the shifts -R … R."""
+    """Weights (B, 2 R + 1) of the shifts -R … R along one axis, as a matrix (B, FRAME_SIZE, FRAME_SIZE)."""
     reach = (weights_BS.shape[-1] - 1) // 2
     place = ops.arange(FRAME_SIZE, dtype="int32")
     shift = place[:, None] - place[None, :] + reach
@@ -28,11 +28,11 @@ class MotionDecoder(layers.Layer):
         width: Channels of the networks.
 
     Call arguments:
-        frames: uint8 (B, 3, 64, 64, 3), frames t - 1, t, t + 1; the last only for the error.
-        codes: int32 (B,).
+        frames: uint8 (B, 3, 64, 64, 3), frames t - 1, t, t + 1. Frame t + 1 is used only for the error.
+        codes: int32 (B,), latent actions.
 
     Returns:
-        A dict: `prediction` float (B, 64, 64, 3) in about -0.5 … 0.5; `error`, a scalar to minimise; `psnr` in dB over the batch.
+        A dict: `prediction` float (B, 64, 64, 3) in about -0.5 … 0.5; `error`, the scalar to minimise; `psnr` in dB over the batch.
 
     Reference:
         Finn et al. 2016, arXiv 1605.07157, section 3: transformation of pixels.
@@ -62,7 +62,7 @@ class MotionDecoder(layers.Layer):
         self.paint = layers.Conv2D(4 * PATCH**2, 3, padding="same", dtype="float32", name="paint")
 
     def predict(self, frames, codes):
-        """Frame t + 1, float (B, 64, 64, 3), from frames uint8 (B, 2, 64, 64, 3), t - 1 and t, and codes int32 (B,)."""
+        """Frame t + 1, float (B, 64, 64, 3), from frames t - 1 and t, uint8 (B, 2, 64, 64, 3), and codes int32 (B,)."""
         previous, current = ops.unstack(from_pixels(frames), 2, axis=1)
         past = ops.concatenate([patchify(previous, PATCH), patchify(current, PATCH)], axis=-1)
         h = self.see_past(past)

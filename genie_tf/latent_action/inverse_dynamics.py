@@ -1,6 +1,6 @@
-"""The supervised action model: which key was pressed between two frames, learnt from recorded actions.
+"""The supervised action model: it predicts the key pressed between two frames, and is trained on recorded actions.
 
-It is the upper bound that the unsupervised model is held against, and the judge of whether a dream shows what was asked for.
+It is the upper bound for the latent action models. It is also the judge of rollouts: it predicts the key that a rollout shows.
 """
 
 import keras
@@ -18,21 +18,21 @@ PATCH = 2
 
 @keras.saving.register_keras_serializable("genie_tf")
 class InverseDynamicsModel(SelfSupervisedModel):
-    """The key that led from frame t to frame t + 1, from five frames: a temporal convolution, then 2-D convolutions.
+    """Predicts the key pressed between frame t and frame t + 1, from five frames: a temporal convolution, then 2-D convolutions.
 
     Args:
         width: Channels of the network at its coarsest grid.
 
     Call arguments:
-        inputs: A dict: `frames` uint8 (B, 5, 64, 64, 3), frames t - 3 … t + 1; `keys` int (B,), the key pressed at frame t, its
-            place in `KEYS`.
+        inputs: A dict: `frames` uint8 (B, 5, 64, 64, 3), frames t - 3 … t + 1; `keys` int (B,), the key pressed at frame t, as an
+            index into `KEYS`.
 
     Returns:
         A dict: `logits` float32 (B, 6) over the keys, and the scalars `loss` (cross-entropy in nats) and `accuracy`.
 
     Reference:
-        Baker et al. 2022, VPT, arXiv 2206.11795, section 2: an inverse dynamics model on a temporal convolution; here all frames
-        but one lie in the past, so that the first dreamt frame can be judged.
+        Baker et al. 2022, VPT, arXiv 2206.11795, section 2: an inverse dynamics model on a temporal convolution. Here all frames
+        but one are past frames, so the model can also judge the first frame of a rollout.
     """
 
     reported = ("accuracy",)
@@ -57,7 +57,7 @@ class InverseDynamicsModel(SelfSupervisedModel):
 
     @staticmethod
     def examples(recording: Episodes) -> Examples:
-        """Single transitions, from the episodes whose actions are known."""
+        """Single transitions from the episodes with known actions."""
 
         def take(rows):
             read = recording.read(recording.transition_rows(rows, FRAMES - 2))
@@ -66,10 +66,11 @@ class InverseDynamicsModel(SelfSupervisedModel):
         return Examples(recording.windows(2, labelled=True), take)
 
     def build(self, input_shape=None):
-        self.logits(ops.zeros((1, FRAMES, 64, 64, 3), "uint8"))
+        frames, keys = keras.KerasTensor((1, FRAMES, 64, 64, 3), "uint8"), keras.KerasTensor((1,), "int32")
+        self.compute_output_spec({"frames": frames, "keys": keys})
 
     def logits(self, frames, training=False):
-        """Log odds float32 (B, 6) of the keys, from frames uint8 (B, 5, 64, 64, 3)."""
+        """Logits float32 (B, 6) of the keys, from frames uint8 (B, 5, 64, 64, 3)."""
         x = patchify(from_pixels(ops.reshape(frames, (-1, 64, 64, 3))), PATCH)
         x = self.through_time(ops.reshape(x, (-1, FRAMES, *x.shape[1:])))
         return self.to_key(self.through_space(x[:, 0]), training=training)
@@ -85,7 +86,7 @@ class InverseDynamicsModel(SelfSupervisedModel):
         }
 
     def infer(self, frames):
-        """The likeliest key int32 (B,) of frames uint8 (B, 5, 64, 64, 3)."""
+        """The most probable key int32 (B,) for frames uint8 (B, 5, 64, 64, 3)."""
         return ops.cast(ops.argmax(self.logits(frames), axis=-1), "int32")
 
     def get_config(self):

@@ -1,15 +1,16 @@
-"""`motion_rank`, for pictures that scroll: how the picture moved, ranked among the ways in which it could have moved.
+"""`motion_rank`, a latent action model for games with a scrolling picture. Its code is the rank of the picture's movement.
 
-An action is drawn whatever the past was, so the *rank* of its effect among the effects that the past allows means the same in every
-state, standing and running, on the ground and in the air: one end of them is left, the other is right. Four steps:
+The recording agent draws its actions independently of the past. The same action can cause different movements in different states,
+for example on the ground and in the air. But its *rank* (quantile) among the movements that are possible after this past is
+similar in every state: low ranks correspond to one direction, high ranks to the other. The model has four steps:
 
-1. *Registration.* By how many columns and rows the picture moved between two frames.
-2. *Rank.* A network learns how the picture moves after a given past. The rank of a movement is the share of what was to be expected
-   that lies below it: 0 … 1, for the rows, and for the columns given the rows.
-3. *A second witness.* The movement of one picture says little where much is possible: another network learns to tell the rank from
-   frames t and t + 1, in which there is more to see than movement. Its odds and those of the first are multiplied.
-4. *Codes.* The ranks that both agree on are divided evenly, that of the columns into a few parts, that of the rows into two.
-   A latent action is the pair. Nothing is learned in this, so no code can die.
+1. *Registration* estimates the shift between two frames, in columns and rows.
+2. *Rank.* A network predicts the distribution of the shift from the past. The rank of the observed shift is its cumulative
+   probability, 0 … 1. There is one rank for the rows, and one for the columns given the rows.
+3. *Second network.* The rank of the shift alone is uncertain. A second network predicts the rank from the pixels of frames t and
+   t + 1. The probabilities of both networks are multiplied.
+4. *Codes.* The mean rank of the columns is divided into a few equal parts, that of the rows into two. The latent action is the
+   pair of parts. This step has no learned parameters, so the codebook cannot collapse.
 """
 
 from dataclasses import dataclass
@@ -33,23 +34,24 @@ from genie_tf.layers.vector_quantizer import perplexity
 
 PATCH = 2
 AXES = ("columns", "rows")
-USUAL = np.array([3.0, 15.0, 0.01], "float32")  # columns, rows and residual of a registration, by their usual size
-MIRROR = np.array([-1, 1, 1], "float32")  # what a mirror makes of a motion
-DECODED = 16  # transitions of a batch that train the decoder: it is most of the work, and needs fewer than the others
-TIERS = {"columns": 12, "rows": 6}  # parts of the rank between which the second witness tells
-DOUBT = 0.25  # standard deviation of the first witness's rank
-ROW_PARTS = 2  # equal parts of the rank of the rows, which tell fewer actions apart than the columns
+USUAL = np.array([3.0, 15.0, 0.01], "float32")  # typical size of columns, rows and residual of a registration
+MIRROR = np.array([-1, 1, 1], "float32")  # factors that mirror a motion horizontally
+DECODED = 16  # transitions of a batch that train the decoder: it is the slowest part and needs fewer examples
+TIERS = {"columns": 12, "rows": 6}  # classes of the second network: equal parts of the rank
+DOUBT = 0.25  # standard deviation of the rank of the first network
+ROW_PARTS = 2  # equal parts of the rank of the rows: the rows distinguish fewer actions than the columns
 
 
 def mirrored(rng: np.random.Generator, frames: np.ndarray, motion: np.ndarray) -> dict[str, np.ndarray]:
-    """Half of the transitions seen in a mirror: what goes left there goes right, in a game whose two sides are alike.
+    """Mirror a random half of the transitions horizontally, so that left and right are swapped.
 
     Args:
+        rng: Random generator of this batch.
         frames: uint8 (B, 3, 64, 64, 3).
         motion: float32 (B, 4, 3), from `register`.
 
     Returns:
-        A dict of both.
+        A dict of `frames` and `motion`.
     """
     flip = rng.random(len(frames)) < 0.5
     frames = frames.copy()
@@ -58,8 +60,12 @@ def mirrored(rng: np.random.Generator, frames: np.ndarray, motion: np.ndarray) -
 
 
 def rank_in(logits_BS, place_B):
-    """Where `place_B` lies in a distribution over S places in order: the share below it and half its own, float32 (B,) in 0 … 1;
-    and its surprise in nats (B,)."""
+    """Rank of `place_B` in a distribution over S ordered places.
+
+    Returns:
+        The rank float32 (B,) in 0 … 1, the probability of all lower places plus half of its own; and the negative log likelihood
+        (B,) in nats.
+    """
     chances_BS = ops.softmax(logits_BS)
     at = place_B[:, None]
     own_B = ops.take_along_axis(chances_BS, at, axis=1)[:, 0]
@@ -68,7 +74,7 @@ def rank_in(logits_BS, place_B):
 
 
 def fused_rank(rank_B, logits_BS):
-    """The mean rank (B,) under the odds of both witnesses: a rank with its doubt, and logits over S equal parts of 0 … 1."""
+    """Mean rank (B,) under the product of two distributions: a normal one at `rank_B`, and one of logits over S parts of 0 … 1."""
     parts = logits_BS.shape[-1]
     centre_S = (ops.arange(parts, dtype="float32") + 0.5) / parts
     first_BS = -0.5 * ops.square((rank_B[:, None] - centre_S) / DOUBT)
@@ -76,17 +82,17 @@ def fused_rank(rank_B, logits_BS):
 
 
 def part_of(rank_B, parts: int):
-    """Which of as many equal parts of 0 … 1 a rank lies in: int32 (B,)."""
+    """Index int32 (B,) of the part that contains a rank, of `parts` equal parts of 0 … 1."""
     return ops.cast(ops.minimum(rank_B * parts, parts - 1.0), "int32")
 
 
 @dataclass
 class MotionRankSettings(Training):
-    """Settings of the latent action model that ranks the picture's movement.
+    """Settings of the latent action model that uses the rank of the picture's movement.
 
     Args:
         kind: "motion_rank".
-        codes: Number of latent actions, even: half as many for the columns, times two for the rows.
+        codes: Number of latent actions, an even number: half of it for the columns, times two for the rows.
         width: Channels of the networks at their coarsest grid.
     """
 
@@ -99,11 +105,11 @@ class MotionRankSettings(Training):
 
 
 class Transitions(Examples):
-    """Transitions of a recording as `MotionRankModel` sees them; of those that are drawn, half are seen in a mirror.
+    """Transitions of a recording as inputs of `MotionRankModel`. `draw` mirrors half of them.
 
     Args:
         recording: The episodes.
-        folder: Where the movements of all its frames are kept.
+        folder: Folder of the cached movements of all frames.
     """
 
     def __init__(self, recording: Episodes, folder: Path):
@@ -112,7 +118,7 @@ class Transitions(Examples):
 
     def _take(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         around = self.recording.transition_rows(rows, FRAMES - 2)
-        went_on = np.diff(around)[..., None] == 1  # an episode's first row stands for earlier ones
+        went_on = np.diff(around)[..., None] == 1  # false before an episode's first row, which is repeated
         return {"frames": self.recording.frames(around[:, -3:]), "motion": self.motion[around[:, :-1]] * went_on}
 
     def draw(self, rng: np.random.Generator, size: int):
@@ -121,25 +127,25 @@ class Transitions(Examples):
 
 @keras.saving.register_keras_serializable("genie_tf")
 class MotionRankModel(SelfSupervisedModel):
-    """One of a few codes for what happened between frame t and frame t + 1.
+    """Assigns one of a few codes to the transition from frame t to frame t + 1.
 
     Args:
-        codes: A, number of latent actions, even.
+        codes: A, number of latent actions, an even number.
         width: Channels of the networks.
 
     Call arguments:
-        inputs: A dict: `frames` uint8 (B, 3, 64, 64, 3), frames t - 1, t, t + 1; `motion` float32 (B, 4, 3), what `register` says
-            of each of the frames t - 3 … t and the next.
-        training: Whether to decode the first 16 alone.
+        inputs: A dict: `frames` uint8 (B, 3, 64, 64, 3), frames t - 1, t, t + 1; `motion` float32 (B, 4, 3), the output of
+            `register` for each of the frames t - 3 … t and its next frame.
+        training: Whether to decode only the first 16 transitions.
 
     Returns:
         A dict: `codes` int32 (B,); `prediction` of frame t + 1, float (B, 64, 64, 3) in about -0.5 … 0.5, from frames t - 1, t and
-        the code alone; and the scalars `loss`, `psnr` in dB over the batch, `surprise` of the movement and `naming` of its rank in
-        nats, and `perplexity` of the codes.
+        the code only; and the scalars `loss`, `psnr` in dB over the batch, `surprise` (negative log likelihood of the movement in
+        nats), `naming` (cross-entropy of its rank in nats) and `perplexity` of the codes.
 
     Reference:
-        Genie, section 2.1, "Latent Action Model", for the task; the rank of an outcome given its circumstances: Rosenblatt 1952,
-        "Remarks on a multivariate transformation".
+        Genie, section 2.1, "Latent Action Model", for the task. Rosenblatt 1952, "Remarks on a multivariate transformation", for
+        the conditional rank.
     """
 
     Settings = MotionRankSettings
@@ -175,7 +181,8 @@ class MotionRankModel(SelfSupervisedModel):
 
     @classmethod
     def from_settings(cls, settings: MotionRankSettings) -> "MotionRankModel":
-        """
+        """Make the model.
+
         Raises:
             UserError: the number of codes is odd.
         """
@@ -186,19 +193,23 @@ class MotionRankModel(SelfSupervisedModel):
 
     @staticmethod
     def examples(recording: Episodes, folder: Path, settings: MotionRankSettings) -> Transitions:
-        """Single transitions, with the movements that led there."""
+        """Single transitions, with their past movements."""
         return Transitions(recording, folder)
 
     @staticmethod
     def transitions(recording: Episodes, folder: Path):
-        """A function of rows to what `code` takes."""
+        """A function from rows to the inputs of `code`."""
         return Transitions(recording, folder).take
 
     def build(self, input_shape=None):
-        self.call({"frames": ops.zeros((1, 3, 64, 64, 3), "uint8"), "motion": ops.zeros((1, FRAMES - 1, 3))})
+        frames, motion = keras.KerasTensor((1, 3, 64, 64, 3), "uint8"), keras.KerasTensor((1, FRAMES - 1, 3), "float32")
+        self.compute_output_spec({"frames": frames, "motion": motion})
 
     def _rank(self, place, motion, training):
-        """Ranks (B,) of the last movement, a dict, and their mean surprise: the rows after the past, the columns given the rows."""
+        """Ranks of the last movement, a dict of (B,), and their mean negative log likelihood.
+
+        The rows are ranked given the past, the columns given the past and the rows.
+        """
         at = {
             axis: ops.cast(ops.clip(ops.round(motion[:, -1, i]), -REACH[axis], REACH[axis]) + REACH[axis], "int32")
             for i, axis in enumerate(AXES)
@@ -212,7 +223,7 @@ class MotionRankModel(SelfSupervisedModel):
         return {"rows": rows, "columns": columns}, ops.mean(surprise_rows + surprise_columns)
 
     def _fused_ranks(self, frames, motion, training):
-        """A dict: `rank` after both witnesses, itself a dict of (B,); `surprise` and `naming`."""
+        """A dict: `rank`, the ranks from both networks, a dict of (B,); the scalars `surprise` and `naming`."""
         current, following = (patchify(from_pixels(frames[:, t]), PATCH) for t in (-2, -1))
         rank, surprise = self._rank(current, motion, training)
         seen = self.see_change(ops.concatenate([current, following], axis=-1), training=training)
@@ -223,11 +234,11 @@ class MotionRankModel(SelfSupervisedModel):
         return {"rank": fused, "surprise": surprise, "naming": ops.mean(naming)}
 
     def _codes(self, inputs, training=False):
-        """What `call` returns, but for the decoder's part."""
+        """The outputs of `call` that do not come from the decoder."""
         frames, motion = inputs["frames"], ops.cast(inputs["motion"], "float32")
         look = self._fused_ranks(frames, motion, training)
         rank = look["rank"]
-        if not training:  # two looks err less than one
+        if not training:  # the mean over both orientations is more accurate
             mirror = self._fused_ranks(ops.flip(frames, axis=3), motion * MIRROR, training)["rank"]
             rank = {"columns": (rank["columns"] + 1.0 - mirror["columns"]) / 2.0, "rows": (rank["rows"] + mirror["rows"]) / 2.0}
         part = {axis: part_of(rank[axis], self.parts[axis]) for axis in AXES}
@@ -242,18 +253,20 @@ class MotionRankModel(SelfSupervisedModel):
         return out | {"prediction": decoded["prediction"], "psnr": decoded["psnr"], "loss": loss}
 
     def code(self, inputs):
-        """Latent action int32 (B,), of what `call` takes."""
+        """Latent action int32 (B,), from the same inputs as `call`."""
         return self._codes(inputs)["codes"]
 
     def infer(self, frames):
-        """Latent action int32 (B,) that led from frame t to frame t + 1, of frames uint8 (B, 5, 64, 64, 3), t - 3 … t + 1."""
+        """Latent action int32 (B,) between frames t and t + 1, from frames t - 3 … t + 1, uint8 (B, 5, 64, 64, 3)."""
         pairs = (ops.reshape(each, (-1, 64, 64, 3)) for each in (frames[:, :-1], frames[:, 1:]))
         motion = ops.reshape(register(*pairs), (-1, FRAMES - 1, 3))
         return self.code({"frames": frames[:, -3:], "motion": motion})
 
     def predict_next(self, frames, codes):
-        """Frame t + 1, uint8 (B, 64, 64, 3), of frames uint8 (B, 5, 64, 64, 3), t - 3 … t + 1, if `codes` int32 (B,) led to it; the
-        last of the frames is not looked at."""
+        """Predict frame t + 1, uint8 (B, 64, 64, 3), under the latent actions `codes` int32 (B,).
+
+        `frames` is uint8 (B, 5, 64, 64, 3), frames t - 3 … t + 1. Frame t + 1 is not used.
+        """
         return to_pixels(self.decoder.predict(frames[:, -3:-1], codes))
 
     def get_config(self):

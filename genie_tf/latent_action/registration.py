@@ -1,4 +1,4 @@
-"""How far the picture moved between two frames: registration by the least squared difference, over all shifts at once."""
+"""Registration: the shift between two frames with the least squared difference. FFTs compute all shifts at once."""
 
 from pathlib import Path
 
@@ -10,41 +10,41 @@ from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.format import FRAME_SIZE
 from genie_tf.training.backend import compiled
 
-REACH = {"columns": 12, "rows": 26}  # the largest shift looked for, in pixels either way
-GRID = 96  # room for a shift beyond the border without wrapping around
+REACH = {"columns": 12, "rows": 26}  # the largest shift in pixels, in both directions
+GRID = 96  # size of the padded picture, so that a shift does not wrap around
 
 
 def _overlap() -> np.ndarray:
-    """Pixels that two frames share under each shift: (2 R + 1 rows, 2 R + 1 columns)."""
+    """Number of pixels in which two frames overlap under each shift: (2 R + 1 rows, 2 R + 1 columns)."""
     rows, columns = (FRAME_SIZE - np.abs(np.arange(-reach, reach + 1)) for reach in (REACH["rows"], REACH["columns"]))
     return np.outer(rows, columns).astype(np.float32)
 
 
 def _spectrum(x_BHW):
-    """Fourier transform of pictures set in the corner of an empty grid: real and imaginary part."""
+    """Fourier transform of pictures padded with zeros: real and imaginary part."""
     x = ops.pad(x_BHW, ((0, 0), (0, GRID - FRAME_SIZE), (0, GRID - FRAME_SIZE)))
     return ops.fft2((x, ops.zeros_like(x)))
 
 
 def _product(x, y):
-    """Spectrum of the correlation of two pictures, of their spectra: the conjugate of x times y."""
+    """Spectrum of the correlation of two pictures from their spectra: the conjugate of x times y."""
     return x[0] * y[0] + x[1] * y[1], x[0] * y[1] - x[1] * y[0]
 
 
 def register(first, second):
-    """By how much, and how well, a shift of one frame explains another.
+    """Estimate the shift from one frame to another, and the remaining error.
 
     Args:
         first: uint8 (B, 64, 64, 3).
         second: uint8 (B, 64, 64, 3).
 
     Returns:
-        float32 (B, 3): columns and rows, in pixels and parts of one, by which what `first` shows has moved in `second`, at most 12
-        and 26 either way; and the mean squared difference of brightness that is left, 0 … 1. Of two equal frames: zeros.
+        float32 (B, 3): the shift in columns and rows from `first` to `second`, in pixels with fractions, at most 12 and 26 in both
+        directions; and the remaining mean squared difference of brightness, 0 … 1. Zeros for two equal frames.
 
     Reference:
         Anuta 1970, "Spatial registration of multispectral and multitemporal digital imagery using fast Fourier transform
-        techniques"; the parts of a pixel from the parabola through the least difference and its neighbours.
+        techniques". Fractions of a pixel come from the parabola through the least difference and its neighbours.
     """
     a, b = (ops.mean(ops.cast(frames, "float32"), axis=-1) / 255.0 for frames in (first, second))
     whole = _spectrum(ops.ones_like(a[:1]))
@@ -73,7 +73,7 @@ def register(first, second):
 
 
 def motion_of(recording: Episodes, folder: Path) -> np.ndarray:
-    """What `register` says of every row and the next, kept in `folder`: float32 (R, 3); 0 at an episode's last row."""
+    """Output of `register` for every row and its next row, cached in `folder`: float32 (R, 3), 0 at an episode's last row."""
     compare = compiled(register)
 
     def compute(rows):

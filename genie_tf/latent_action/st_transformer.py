@@ -1,4 +1,4 @@
-"""`st_transformer`, the paper's: a spatio-temporal transformer that must tell frame t + 1 through one of a few codes."""
+"""`st_transformer`, the latent action model of the paper: a spatio-temporal transformer with a small codebook."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.st_block import STBlock, distances
 from genie_tf.layers.vector_quantizer import VectorQuantizer
 
-LONGEST = 64  # frames that a token can look back over, its own included
+LONGEST = 64  # maximum frames that a token attends to, its own included
 
 
 @dataclass
@@ -30,9 +30,9 @@ class STSettings(Training):
         codes: Number of latent actions.
         code_dim: Size of a code.
         width: Width of both transformers.
-        depth: Blocks of the encoder, and of the decoder.
+        depth: Number of blocks of the encoder, and of the decoder.
         heads: Attention heads; divides `width`.
-        patch: Pixels to a side of a patch; divides 64.
+        patch: Side of a patch in pixels; divides 64.
         length: Frames of a training sequence.
     """
 
@@ -51,19 +51,19 @@ class STSettings(Training):
 
 @keras.saving.register_keras_serializable("genie_tf")
 class STLatentActionModel(SelfSupervisedModel):
-    """One of a few codes for each transition of a film.
+    """Assigns one of a few codes to each transition of a sequence.
 
-    The encoder sees frames up to t + 1 and gives a code; the decoder sees frames up to t and the codes, and adds to frame t what
-    makes it frame t + 1.
+    The encoder sees the frames up to t + 1 and returns a code. The decoder sees the frames up to t and the codes. It predicts the
+    difference between frame t + 1 and frame t.
 
     Args:
         codes: A, number of latent actions.
         code_dim: D, size of a code.
         width: Width of both transformers.
-        depth: Blocks of either.
+        depth: Number of blocks of each transformer.
         heads: Attention heads; divides `width`.
-        patch: Pixels to a side of a patch; divides 64.
-        commitment: Weight of the loss that pulls the encoder to its codes.
+        patch: Side of a patch in pixels; divides 64.
+        commitment: Weight of the commitment loss.
         seed: Seed of the codebook.
 
     Call arguments:
@@ -75,8 +75,8 @@ class STLatentActionModel(SelfSupervisedModel):
         scalars `loss`, `psnr` in dB over the batch, `perplexity`.
 
     Reference:
-        Genie, section 2.1, "Latent Action Model". Here the vector is scaled to unit mean square before it is quantized, and the
-        codebook follows a moving average and revives its dead codes.
+        Genie, section 2.1, "Latent Action Model". Here the vector is scaled to unit mean square before it is quantized. The
+        codebook is a moving average, and dead codes are reinitialised.
     """
 
     Settings = STSettings
@@ -107,7 +107,7 @@ class STLatentActionModel(SelfSupervisedModel):
 
     @staticmethod
     def examples(recording: Episodes, folder: Path, settings: STSettings) -> Examples:
-        """Films of `settings.length` frames; nothing is kept in `folder`."""
+        """Sequences of `settings.length` frames. `folder` is not used."""
 
         def take(rows):
             return {"frames": recording.frames(rows[:, None] + np.arange(settings.length))}
@@ -116,28 +116,28 @@ class STLatentActionModel(SelfSupervisedModel):
 
     @staticmethod
     def transitions(recording: Episodes, folder: Path):
-        """A function of rows to what `code` takes: the frames t - 3 … t + 1 of each."""
+        """A function from rows to the inputs of `code`: frames t - 3 … t + 1 for each row t."""
         return lambda rows: recording.frames(recording.transition_rows(rows, FRAMES - 2))
 
     def build(self, input_shape=None):
         for block in (*self.encoder, *self.decoder):
             block.build((None, None, self.places, self.width))
-        self.call({"frames": ops.zeros((1, 2, FRAME_SIZE, FRAME_SIZE, 3), "uint8")})
+        self.compute_output_spec({"frames": keras.KerasTensor((1, 2, FRAME_SIZE, FRAME_SIZE, 3), "uint8")})
 
     def _patches(self, x_BTHWC):
-        """(B, T, N, patch * patch * 3)."""
+        """Patches (B, T, N, patch * patch * 3) of frames."""
         x = patchify(ops.reshape(x_BTHWC, (-1, FRAME_SIZE, FRAME_SIZE, 3)), self.patch)
         return ops.reshape(x, (-1, x_BTHWC.shape[1], self.places, x.shape[-1]))
 
     def _encode(self, x_BTHWC, training=False):
-        """What the quantizer makes of the transitions 0 → 1 … T - 2 → T - 1."""
+        """Output of the quantizer for the transitions 0 → 1 … T - 2 → T - 1."""
         x = self.embed_seen(self._patches(x_BTHWC)) + self.embed_seen_place(ops.arange(self.places))
         for block in self.encoder:
             x = block(x, distance=distances(x.shape[1]))["x"]
         return self.quantizer(rms_normalize(self.to_code(ops.mean(x[:, 1:], axis=2))), training=training)
 
     def _decode(self, x_BTHWC, code_BTD):
-        """Each next frame, float (B, T, 64, 64, 3), of frames 0 … T - 1 and the codes that led on from them."""
+        """Predicted frames 1 … T, float (B, T, 64, 64, 3), from frames 0 … T - 1 and the code of each transition."""
         length = x_BTHWC.shape[1]
         x = self.embed_past(self._patches(x_BTHWC)) + self.embed_past_place(ops.arange(self.places))
         x = x + self.embed_code(code_BTD)[:, :, None]
@@ -161,14 +161,16 @@ class STLatentActionModel(SelfSupervisedModel):
         }
 
     def infer(self, frames):
-        """Latent action int32 (B,) that led from frame t to frame t + 1, of frames uint8 (B, 5, 64, 64, 3), t - 3 … t + 1."""
+        """Latent action int32 (B,) between frames t and t + 1, from frames t - 3 … t + 1, uint8 (B, 5, 64, 64, 3)."""
         return self._encode(from_pixels(frames))["indices"][:, -1]
 
-    code = infer  # it computes nothing that could be kept of a recording
+    code = infer  # this model caches nothing for a recording
 
     def predict_next(self, frames, codes):
-        """Frame t + 1, uint8 (B, 64, 64, 3), of frames uint8 (B, 5, 64, 64, 3), t - 3 … t + 1, if `codes` int32 (B,) led to it; the
-        last of the frames is not looked at."""
+        """Predict frame t + 1, uint8 (B, 64, 64, 3), under the latent actions `codes` int32 (B,).
+
+        `frames` is uint8 (B, 5, 64, 64, 3), frames t - 3 … t + 1. Frame t + 1 is not used.
+        """
         x = from_pixels(frames[:, :-1])
         led_BTD = ops.concatenate([self._encode(x)["quantized"], self.quantizer.lookup(codes)[:, None]], axis=1)
         return to_pixels(self._decode(x, led_BTD)[:, -1])

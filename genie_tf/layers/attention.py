@@ -1,4 +1,4 @@
-"""Attention, within a frame and back through time."""
+"""Attention layers: spatial, within a frame, and temporal, to past frames."""
 
 import keras
 from keras import layers, ops
@@ -36,7 +36,7 @@ class SpatialAttention(layers.Layer):
         _, T, N, D = x_BTND.shape
         qkv = ops.reshape(self.qkv(x_BTND), (-1, T, N, 3, self.heads, D // self.heads))
         q, k, v = ops.unstack(ops.transpose(qkv, (3, 0, 1, 4, 2, 5)), 3)
-        q = q * q.shape[-1] ** -0.5  # it is smaller than the scores
+        q = q * q.shape[-1] ** -0.5  # cheaper than scaling the scores, which are larger
         weights = ops.softmax(ops.matmul(q, ops.swapaxes(k, -1, -2)))
         x = ops.transpose(ops.matmul(weights, v), (0, 1, 3, 2, 4))
         return self.out(ops.reshape(x, (-1, T, N, D)))
@@ -47,14 +47,14 @@ class SpatialAttention(layers.Layer):
 
 @keras.saving.register_keras_serializable("genie_tf")
 class TemporalAttention(layers.Layer):
-    """Every token attends to itself and to its own place in the last `window - 1` frames.
+    """Every token attends to itself and to the tokens at the same place in the last `window - 1` frames.
 
-    The keys and values of past frames are handed in, so training (the past is the sequence itself) and play (the past is a
-    cache) are the same computation. Positions are relative, one learnt bias a head and distance, so a rollout has no last frame.
+    The keys and values of past frames are arguments. In training the past is the sequence itself; in play it is a cache. Positions
+    are relative, with one learnt bias per head and distance, so the length of a rollout is not limited.
 
     Args:
         heads: Number of attention heads; divides the width D.
-        window: Frames a token sees, its own included.
+        window: Frames that a token attends to, its own included.
 
     Reference:
         Genie, section 2: causal temporal layers; relative biases as in T5, arXiv 1910.10683, section 2.1.
@@ -79,12 +79,12 @@ class TemporalAttention(layers.Layer):
         return ops.unstack(ops.transpose(qkv, (3, 0, 2, 4, 1, 5)), 3)
 
     def attend(self, q, k_self, v_self, k_past, v_past, distance):
-        """Attention of T frames to P past frames and to themselves.
+        """Attention of each of T frames to P past frames and to itself.
 
         Args:
             q, k_self, v_self: From `project`, (B, N, heads, T, Dh).
-            k_past, v_past: Of the past frames, (B, N, heads, P, Dh).
-            distance: int32 (T, P), how many frames back each past frame lies; those outside 1 … window - 1 are not seen.
+            k_past, v_past: Keys and values of the past frames, (B, N, heads, P, Dh).
+            distance: int32 (T, P), distance in frames to each past frame. Frames with a distance outside 1 … window - 1 are masked.
 
         Returns:
             Tensor (B, T, N, D).
@@ -96,7 +96,7 @@ class TemporalAttention(layers.Layer):
         q = q * q.shape[-1] ** -0.5
         past = ops.cast(ops.matmul(q, ops.swapaxes(k_past, -1, -2)), "float32") + bias
         own = ops.cast(ops.sum(q * k_self, axis=-1, keepdims=True), "float32") + biases[:, :1, None]
-        # A softmax over past and own in two parts: joining and parting them again would copy both.
+        # The softmax over past and own scores is computed in two parts, because concatenation would copy both.
         highest = ops.stop_gradient(ops.maximum(ops.max(past, axis=-1, keepdims=True), own))
         past, own = ops.exp(past - highest), ops.exp(own - highest)
         total = ops.sum(past, axis=-1, keepdims=True) + own

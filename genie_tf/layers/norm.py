@@ -6,7 +6,7 @@ from keras import ops
 def rms_normalize(x):
     """Scale vectors (..., D) to unit mean square, in their own precision.
 
-    It has no gain: wherever a Dense layer follows, that would only learn it a second time, at the cost of two passes over memory.
+    It has no gain. A Dense layer follows and can learn the same scale, and a gain would cost two passes over memory.
 
     Reference:
         Zhang and Sennrich 2019, arXiv 1910.07467, section 3.

@@ -1,20 +1,20 @@
-"""Between pixels (uint8, 0 … 255) and the numbers that networks like (float, -0.5 … 0.5)."""
+"""Conversions between pixels (uint8, 0 … 255) and inputs of networks (float, -0.5 … 0.5)."""
 
 from keras import ops
 
 
 def from_pixels(frames):
-    """uint8 (..., H, W, C) to float32 in -0.5 … 0.5."""
+    """Convert uint8 (..., H, W, C) to float32 in -0.5 … 0.5."""
     return ops.cast(frames, "float32") / 255.0 - 0.5
 
 
 def to_pixels(x):
-    """Float in -0.5 … 0.5, clipped, to uint8."""
+    """Convert floats to uint8. Values are clipped to -0.5 … 0.5."""
     return ops.cast(ops.round(ops.clip(ops.cast(x, "float32") + 0.5, 0.0, 1.0) * 255.0), "uint8")
 
 
 def patchify(x_BHWC, patch: int):
-    """(B, H, W, C) to (B, H/patch, W/patch, patch * patch * C): each patch becomes one vector."""
+    """Convert each patch to one vector: (B, H, W, C) to (B, H/patch, W/patch, patch * patch * C)."""
     _, height, width, channels = x_BHWC.shape
     rows, columns = height // patch, width // patch
     x = ops.reshape(x_BHWC, (-1, rows, patch, columns, patch, channels))

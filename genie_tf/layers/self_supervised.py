@@ -1,13 +1,13 @@
-"""The base of the three models: a Keras model that carries its own loss."""
+"""The base class of all trained models: a Keras model that computes its own loss."""
 
 import keras
 
 
 class SelfSupervisedModel(keras.Model):
-    """A model whose `call` returns its losses among its outputs, so that plain `fit(frames)` trains it.
+    """A model whose `call` returns its loss as one of its outputs, so that `fit(frames)` trains it.
 
-    `call` returns a dict; `loss` is minimised, and the scalars named in `reported` are shown beside it.
-    Losses travel in the outputs because a sublayer's `add_loss` is not seen by every Keras backend.
+    `call` returns a dict. Its `loss` is minimised, and the scalars named in `reported` are shown as metrics. The loss is an output,
+    because some Keras backends ignore `add_loss` of a sublayer.
     """
 
     reported: tuple[str, ...] = ()

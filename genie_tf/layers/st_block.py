@@ -1,4 +1,4 @@
-"""The spatio-temporal transformer block, over frames whose past is at hand."""
+"""The spatio-temporal transformer block."""
 
 import keras
 from keras import layers, ops
@@ -9,16 +9,16 @@ from genie_tf.layers.norm import rms_normalize
 
 @keras.saving.register_keras_serializable("genie_tf")
 class STBlock(layers.Layer):
-    """Attention within the frame, attention to the past, then one feed-forward layer, each added to its input.
+    """Spatial attention, temporal attention and one feed-forward layer, each with a residual connection.
 
     Args:
         heads: Attention heads.
-        window: Frames a token sees through time, its own included.
-        expansion: Width of the feed-forward layer over the width of the model.
+        window: Frames that a token attends to, its own included.
+        expansion: Width of the feed-forward layer divided by the width of the model.
 
     Reference:
-        Genie, section 2. ReLU and RMS norm in place of GELU and LayerNorm, and no biases: element-wise passes are what costs time
-        on a CPU.
+        Genie, section 2. ReLU and RMS norm replace GELU and LayerNorm, and there are fewer biases, because element-wise operations
+        are slow on a CPU.
     """
 
     def __init__(self, heads: int, window: int, expansion: int = 4, **kwargs):
@@ -41,11 +41,11 @@ class STBlock(layers.Layer):
 
         Args:
             x_BTND: Tensor (B, T, N, D).
-            past: A pair of tensors (B, N, heads, P, Dh), keys and values of past frames, or None: the first P of the T frames.
-            distance: int32 (T, P), how far back each past frame lies; one that is not in the past is not seen.
+            past: A pair of tensors (B, N, heads, P, Dh), keys and values of past frames. If None, the first P of the T frames.
+            distance: int32 (T, P), distance in frames to each past frame. Frames that are not in the past are masked.
 
         Returns:
-            A dict: `x` (B, T, N, D), and `keys`, `values` (B, N, heads, T, Dh) of these frames, to be handed in as a past.
+            A dict: `x` (B, T, N, D), and `keys`, `values` (B, N, heads, T, Dh) of these frames, for use as a past.
         """
         x = x_BTND + self.space(rms_normalize(x_BTND))
         q, k, v = self.time.project(rms_normalize(x))
@@ -57,7 +57,7 @@ class STBlock(layers.Layer):
         return {"x": x, "keys": k, "values": v}
 
     def remember(self, x_BTND):
-        """What a later frame sees of these T in this block: keys and values (B, N, heads, T, Dh), as `call` gives them."""
+        """Keys and values (B, N, heads, T, Dh) of T frames for later frames, the same as from `call`."""
         x = x_BTND + self.space(rms_normalize(x_BTND))
         return self.time.project(rms_normalize(x))[1:]
 
@@ -66,6 +66,6 @@ class STBlock(layers.Layer):
 
 
 def distances(frames: int):
-    """How far frame s lies before frame t, for all pairs of one sequence: int32 (T, T)."""
+    """Distances t - s between all frames t and s of one sequence: int32 (T, T)."""
     t = ops.arange(frames, dtype="int32")
     return t[:, None] - t[None, :]

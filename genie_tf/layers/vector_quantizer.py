@@ -1,4 +1,4 @@
-"""Vector quantization with a moving-average codebook whose dead codes are revived."""
+"""Vector quantization. The codebook is a moving average, and dead codes are reinitialised."""
 
 import keras
 from keras import ops
@@ -12,36 +12,35 @@ def perplexity(indices, codes: int):
 
 @keras.saving.register_keras_serializable("genie_tf")
 class VectorQuantizer(keras.layers.Layer):
-    """Replace each vector by the nearest of `codes` vectors.
+    """Replace each vector by the nearest code vector of a codebook.
 
-    The codebook is the ratio of two moving averages, of the sum of the vectors that chose a code and of their
-    number, so no gradient flows to it. A code chosen by fewer than `dead_below` of its even share is moved
-    onto a vector of the batch, plus noise: an exact copy of a live code would share its vectors and die again.
-    All codes start next to dead, so the first batches lay out the codebook. Which vectors it moves to is a function of the
-    weights and the batch: a resumed training takes the same.
+    The codebook is the ratio of two moving averages: the sum of the vectors assigned to a code, and their number. No gradient flows
+    to it. A code is dead if its number is below `dead_below` times the mean of all codes. A dead code is moved to a vector of the
+    batch plus noise. Without noise, it could equal another code and become dead again. All codes are initialised as almost dead,
+    so the first batches initialise the codebook. The chosen vectors depend only on the weights and the batch, so a resumed
+    training chooses the same vectors.
 
     Args:
         codes: K, number of codes.
         code_dim: D, size of a code.
         decay: Weight of the past in the moving averages, 0 to 1.
-        dead_below: Fraction of an even share of the vectors under which a code counts as dead.
-        seed: Seed of the start and of the noise.
+        dead_below: A code is dead below this fraction of an even share of the vectors.
+        seed: Seed of the initial codebook and of the noise.
 
     Call arguments:
         inputs: Tensor (..., D), best with unit mean square.
         training: Whether to update the codebook.
 
     Returns:
-        A dict: `quantized` (..., D), whose gradient passes straight through to `inputs`; `indices` (...) int32;
-        `commitment`, a scalar, the mean squared distance that pulls `inputs` to their codes; `perplexity`, a
-        scalar in 1 … K, of the codes in the batch.
+        A dict: `quantized` (..., D), with a straight-through gradient to `inputs`; `indices` (...) int32; `commitment`, a scalar,
+        the mean squared distance between `inputs` and their codes; `perplexity`, a scalar in 1 … K, of the codes in the batch.
 
     Reference:
         van den Oord et al. 2017, arXiv 1711.00937, section 3 and appendix A.1.
     """
 
     def __init__(self, codes: int, code_dim: int, decay: float = 0.99, dead_below: float = 0.03, seed: int = 0, **kwargs):
-        kwargs.setdefault("dtype", "float32")  # sums of many vectors lose their last bits in bfloat16
+        kwargs.setdefault("dtype", "float32")  # bfloat16 is too imprecise for sums of many vectors
         super().__init__(**kwargs)
         self.codes, self.code_dim, self.decay, self.dead_below, self.seed = codes, code_dim, decay, dead_below, seed
 
@@ -76,18 +75,18 @@ class VectorQuantizer(keras.layers.Layer):
         }
 
     def _update(self, x_MD, chosen_MK):
-        """Move the averages towards this batch, and the dead codes into it."""
+        """Update the moving averages with this batch, and move the dead codes to vectors of it."""
         count_K = self.decay * self.code_count_K + (1 - self.decay) * ops.sum(chosen_MK, axis=0)
         sum_KD = self.decay * self.code_sum_KD + (1 - self.decay) * ops.matmul(ops.transpose(chosen_MK), x_MD)
         even_share = ops.mean(count_K)
         picks_K = (ops.arange(self.codes, dtype="int32") * 7919 + self.updates * 104729) % ops.shape(x_MD)[0]
         noise_KD = keras.random.normal((self.codes, self.code_dim), stddev=0.1, seed=self.seed)
         dead_K = count_K < self.dead_below * even_share
-        trial = 3 * self.dead_below * even_share  # a revived code that nobody chooses is soon moved again
+        trial = 3 * self.dead_below * even_share  # if a moved code is not used, it is soon dead again
         revived_KD = (ops.take(x_MD, picks_K, axis=0) + noise_KD) * trial
         self.code_sum_KD.assign(ops.where(dead_K[:, None], revived_KD, sum_KD))
         self.code_count_K.assign(ops.where(dead_K, trial, count_K))
-        self.updates.assign((self.updates + 1) % 10000)  # keeps the product within 32 bits
+        self.updates.assign((self.updates + 1) % 10000)  # keeps the product of `picks_K` within 32 bits
 
     def compute_output_spec(self, inputs, training=False):
         scalar = keras.KerasTensor((), "float32")

@@ -1,4 +1,4 @@
-"""Your own play in the real game, recorded as episodes."""
+"""Record your own play of the real game as episodes."""
 
 import dataclasses
 import json
@@ -12,27 +12,27 @@ from genie_tf.episodes.recorder import SPLITS, check, claim, level_range, make_g
 from genie_tf.files import read_json, write_json
 from genie_tf.play.window import Window
 
-STEPS_PER_SECOND = 15  # Procgen's own
-ORDER = (*SPLITS, *["train"] * 7)  # of ten episodes: so every split has one after three
-BUTTONS = {  # Procgen's names
+STEPS_PER_SECOND = 15  # the speed of Procgen
+ORDER = (*SPLITS, *["train"] * 7)  # splits of ten episodes; after three episodes, every split has one
+BUTTONS = {  # Procgen's names of the keys
     "w": "UP", "a": "LEFT", "s": "DOWN", "d": "RIGHT", "up": "UP", "left": "LEFT", "down": "DOWN", "right": "RIGHT", "space": "D",
 }  # fmt: skip
 
 
 def record_human(config: Config) -> None:
-    """Open the game in a window and record one level after another, until q, into `record/<world>/`, behind what is there.
+    """Open the game in a window and record one level after another until q is pressed.
 
-    Every episode plays a level of its split; `record.hold` game steps make a frame, as with the other agents. An episode that is
-    left with r or q is kept as far as it came.
+    The episodes are added to `record/<world>/`. Each episode plays a level of its split. As with the other agents, one frame is
+    recorded every `record.hold` game steps. The keys r and q end an episode early; its recorded part is kept.
 
     Raises:
-        UserError: there is no display, or a setting that can't be.
+        UserError: there is no display, or a setting is invalid.
     """
     check(config.record)
     root = Path("record") / config.world
     summary = root / "human.json"
     wanted = json.loads(json.dumps(dataclasses.asdict(config.record)))
-    if summary.exists():  # it counts the episodes: made anew, it would write over them
+    if summary.exists():  # it counts the episodes; a new file would start at 0 and overwrite them
         read_json(summary, f"move {root} away, or name another --world", "config", "episodes")
     stats = recorded(summary, wanted) or {"episodes": 0, "cut": 0, "frames": 0, "reward": 0.0}
     instead = "let an agent play instead, --record.agent original"
@@ -45,7 +45,7 @@ def record_human(config: Config) -> None:
 
 
 def record_level(config: Config, root: Path, stats: dict, window: Window) -> bool:
-    """One level: adds its episode to `stats`, and says whether to go on."""
+    """Record one level and add its episode to `stats`. Returns whether to continue."""
     number = stats["episodes"]
     split = ORDER[number % len(ORDER)]
     first_level, count = level_range(config.record, split)
@@ -53,7 +53,7 @@ def record_level(config: Config, root: Path, stats: dict, window: Window) -> boo
     (root / split).mkdir(exist_ok=True)
     env = make_game(config.record, (level, 1), 1, config.record.seed)
     episode = EpisodeWriter(root / split / f"human_{number:05d}.{config.record.format}")
-    left, over = 0, False  # game steps for which the action is still held; whether the level is
+    left, over = 0, False  # game steps for which the action is still held; whether the level is over
     left_by: set[str] = set()
     try:
         frame, action = env.observe()[1]["rgb"][0], np.array([4], np.int32)

@@ -1,4 +1,4 @@
-"""Keys as a person presses or writes them, and as the keymap names them; a digit is a latent action by its number, from 1."""
+"""Conversion of pressed or written keys to the names of the keymap. A digit is the number of a latent action, from 1."""
 
 from genie_tf.errors import UserError
 from genie_tf.latent_action.keymap import KEYS
@@ -8,10 +8,10 @@ DIGITS = "12345678"
 
 
 def keys_of(text: str) -> list[str]:
-    """The key of each step: "d.w" -> ["d", "none", "w"]; several at once in brackets, "[wd]" -> ["dw"].
+    """The key of each step: "d.w" -> ["d", "none", "w"]. Brackets contain keys that are pressed together: "[wd]" -> ["dw"].
 
     Raises:
-        UserError: a letter that is no key.
+        UserError: a letter is no key, a bracket is open, or there are no keys.
     """
     keys, held = [], None
     for place, letter in enumerate(text):
@@ -35,7 +35,7 @@ def keys_of(text: str) -> list[str]:
 
 
 def key_name(pressed: str) -> str:
-    """The keymap's name for a set of pressed keys: left and right together cancel out."""
+    """The keymap's name for a set of pressed keys. Left and right together count as neither."""
     held = set(pressed) & set("wad")
     if {"a", "d"} <= held:
         held -= {"a", "d"}

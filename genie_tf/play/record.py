@@ -1,4 +1,4 @@
-"""Write a dream as a picture that moves: .gif, .mp4, or a folder of .png."""
+"""Write a rollout as a film: .gif, .mp4, or a folder of .png files."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ from genie_tf.files import write_whole
 
 
 def enlarge(frames: np.ndarray, scale: int) -> np.ndarray:
-    """Each pixel of uint8 (T, H, W, 3) becomes `scale` x `scale`."""
+    """Enlarge each pixel of uint8 (T, H, W, 3) to `scale` x `scale` pixels."""
     return frames.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
 def check_target(path: Path) -> None:
-    """Refuse a name that no film can be written to, before any work is done.
+    """Check the name of a film before any work is done.
 
     Raises:
-        UserError: an unknown ending, or a folder that does not exist.
+        UserError: the ending is unknown, or the folder does not exist.
     """
     if path.suffix not in (".gif", ".mp4", ""):
         raise UserError(f"can't write {path}: end the name in .gif or .mp4, or name a folder for .png files")
@@ -28,7 +28,7 @@ def check_target(path: Path) -> None:
 
 
 def write_film(path: Path, frames: np.ndarray, frames_per_second: float) -> None:
-    """Write uint8 (T, H, W, 3) as `check_target` allows; a film appears under its name once it is whole."""
+    """Write uint8 (T, H, W, 3) to a name that `check_target` accepts. A .gif or .mp4 file appears only when it is complete."""
     if path.suffix == "":
         path.mkdir(parents=True, exist_ok=True)
         for t, frame in enumerate(frames):

@@ -1,4 +1,4 @@
-"""A person at the keys, or keys given beforehand."""
+"""Play a trained world in a window or with given keys, and name its latent actions."""
 
 import time
 from pathlib import Path
@@ -15,14 +15,14 @@ from genie_tf.play.window import Window
 from genie_tf.training.loop import latest_checkpoint
 from genie_tf.world import World
 
-SHOWN = 12  # frames of a dream in the calibration, before another moment is taken
+SHOWN = 12  # frames of a rollout in the calibration, before it starts from another prompt
 
 
 class Session:
-    """One dream at a time, begun from a random held-out moment.
+    """One rollout at a time, started from a random prompt of the test recording.
 
     Args:
-        config: The world; section `play`.
+        config: The world; sections `dynamics` and `play`.
     """
 
     def __init__(self, config: Config):
@@ -41,7 +41,7 @@ class Session:
         self.rng = np.random.default_rng(settings.seed)
 
     def reset(self) -> np.ndarray:
-        """Begin anew.
+        """Start a new rollout.
 
         Returns:
             The prompt, uint8 (P, 64, 64, 3).
@@ -52,10 +52,10 @@ class Session:
         return prompt["frame"]
 
     def action_of(self, key: str) -> int:
-        """The action of a key of the keymap, or of a digit.
+        """The action of a key of the keymap or of a digit.
 
         Raises:
-            UserError: the world has no such action.
+            UserError: the world has no action for this key.
         """
         keymap, actions = self.world.keymap, self.world.actions
         if key.isdigit() and int(key) <= actions:
@@ -66,19 +66,19 @@ class Session:
         return keymap[key]
 
     def press(self, key: str) -> np.ndarray:
-        """Dream one frame under a key.
+        """Predict one frame under a key.
 
         Returns:
-            uint8 (64, 64, 3).
+            The frame, uint8 (64, 64, 3).
         """
         return self.world.step(np.array([self.action_of(key)]))[0]
 
 
 def play_keys(config: Config, text: str, out: str) -> None:
-    """Play the keys of `text` and write prompt and dream to `out`.
+    """Play the keys of `text` and write the prompt and the rollout to `out`.
 
     Raises:
-        UserError: unknown keys, a name that can't be written, a missing model.
+        UserError: a key is unknown, `out` can't be written, or a model is missing.
     """
     keys, target = keys_of(text), Path(out)
     check_target(target)
@@ -91,7 +91,7 @@ def play_keys(config: Config, text: str, out: str) -> None:
 
 
 def play_window(config: Config) -> None:
-    """Open the window: w jumps, a and d walk, digits are latent actions, r begins a new dream, q leaves.
+    """Open the window: w jumps, a and d walk, digits are latent actions, r starts a new rollout, q quits.
 
     Raises:
         UserError: there is no display, or a model is missing.
@@ -120,13 +120,14 @@ def play_window(config: Config) -> None:
 
 
 def calibrate(config: Config) -> None:
-    """Name the latent actions by eye: each is dreamt, from one moment after another, until you press the key that it looks like.
+    """Ask the user for the key of each latent action, and write the keymap.
 
-    For recordings without true actions, or for those who would rather see for themselves. The keymap is written once every
-    latent action has had its answer; q leaves everything as it was. Of several that were given one key, the first is kept.
+    The window shows rollouts of one latent action from several prompts until you press the key that it looks like. This is meant
+    for recordings without true actions. The keymap is written after all answers; q keeps the old keymap. If several latent
+    actions get the same key, the first is used.
 
     Raises:
-        UserError: a guided world, which needs no keymap; no display; a missing model.
+        UserError: the world is guided and needs no keymap, there is no display, or a model is missing.
     """
     if config.dynamics.actions == "true":
         raise UserError("a guided world takes the true keys: calibrate one with --dynamics.actions latent")
@@ -142,19 +143,19 @@ def calibrate(config: Config) -> None:
             if key:
                 keymap.setdefault(key, code)
     keymap.setdefault("none", session.world.keymap["none"])
-    for key in KEYS:  # a key that nothing looked like does nothing; two at once are then the first of them
+    for key in KEYS:  # a key without an answer gets the code of "none"; two keys get the code of their first letter
         keymap.setdefault(key, keymap.get(key[0], keymap["none"]))
     checkpoint = latest_checkpoint(config.model_folder, IDM_MODEL)
-    assert checkpoint is not None  # the session has loaded it
+    assert checkpoint is not None  # the session has loaded this model
     save_keymap(checkpoint, keymap, 0)
     print("keymap, from key to latent action: " + ", ".join(f"{key} {code + 1}" for key, code in keymap.items()))
 
 
 def ask(session: Session, window: Window, frames_per_second: float, code: int) -> str | None:
-    """Dream one latent action until a person names it.
+    """Show rollouts of one latent action until the user names it.
 
     Returns:
-        The keymap's name of the keys that were pressed and let go; "" for unsure; None for leaving.
+        The keymap's name of the keys that were pressed and released; "" for unsure; None for q.
     """
     text = f"{code + 1} of {session.world.actions}: which key?  w a d, two at once  . none  space unsure  q leave"
     named: set[str] = set()

@@ -1,4 +1,4 @@
-"""A window with one frame, one line of text, and a person's keys."""
+"""A window that shows one frame and one line of text, and reads keys."""
 
 import os
 from dataclasses import dataclass
@@ -8,24 +8,24 @@ import numpy as np
 from genie_tf.errors import UserError
 from genie_tf.play.keys import DIGITS
 
-LINE = 24  # screen pixels of the line of text
+LINE = 24  # height of the line of text, in screen pixels
 
 
 @dataclass
 class Keys:
-    """Names of the keys of a moment: `down` are held or were tapped since the last look, `tapped` only the latter."""
+    """Names of keys. `tapped`: pressed since the last call of `Window.keys`. `down`: tapped or held now."""
 
     down: set[str]
     tapped: set[str]
 
 
 class Window:
-    """Opens on `with`, closes at its end.
+    """A context manager that opens and closes the window.
 
     Args:
-        title: What stands above it.
+        title: Title of the window.
         side: Width and height of the shown frame, in screen pixels.
-        instead: What a person without a display can do.
+        instead: Advice for a user without a display, for the error message.
 
     Raises:
         UserError: there is no display.
@@ -38,7 +38,7 @@ class Window:
 
     def __enter__(self):
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-        # SDL would draw through OpenGL; Mesa's then loads an LLVM that does not get on with TensorFlow's: a segmentation fault.
+        # With OpenGL, SDL loads Mesa's LLVM. It conflicts with TensorFlow's LLVM and causes a segmentation fault.
         os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
         import pygame
 
@@ -59,7 +59,7 @@ class Window:
         self.pygame.quit()
 
     def keys(self) -> Keys:
-        """What is pressed now, and what was tapped since the last call; closing the window counts as q."""
+        """The keys that are held now or were tapped since the last call. Closing the window counts as q."""
         pygame, tapped = self.pygame, set()
         for event in pygame.event.get():
             if event.type == pygame.QUIT:
@@ -70,7 +70,7 @@ class Window:
         return Keys(tapped | {name for name in self.WATCHED if held[pygame.key.key_code(name)]}, tapped)
 
     def show(self, frame: np.ndarray, text: str, frames_per_second: float) -> None:
-        """Show a frame uint8 (H, W, 3) and a line of text, and wait until its time is over."""
+        """Show a frame uint8 (H, W, 3) and a line of text, and wait for the end of the frame's time."""
         pygame = self.pygame
         picture = pygame.surfarray.make_surface(frame.swapaxes(0, 1))
         self.screen.fill("black")
@@ -81,5 +81,5 @@ class Window:
 
     @property
     def frames_per_second(self) -> float:
-        """Frames shown in a second, of late."""
+        """Recent number of frames shown per second."""
         return self.clock.get_fps()

@@ -1,4 +1,4 @@
-"""`conv`: the per-frame residual VQ-VAE, quick enough for a CPU."""
+"""`conv`: a convolutional VQ-VAE that encodes each frame separately. It is fast enough for a CPU."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +13,7 @@ from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.vector_quantizer import VectorQuantizer
 
-PATCH = 4  # pixels to a side of the finest grid; one stride 2 follows, so a token covers 8 x 8 pixels
+PATCH = 4  # side of an input patch in pixels; a convolution of stride 2 follows, so a token covers 8 x 8 pixels
 
 
 @dataclass
@@ -38,14 +38,14 @@ class ConvSettings(Training):
 
 @keras.saving.register_keras_serializable("genie_tf")
 class ConvTokenizer(SelfSupervisedModel):
-    """Frames to tokens and back: 64 x 64 pixels to 8 x 8 tokens.
+    """Converts frames to tokens and back: 64 x 64 pixels to 8 x 8 tokens.
 
     Args:
         codes: K, size of the codebook.
         code_dim: Size of a code.
         width: Channels at 8 x 8; half as many at 16 x 16.
         blocks: Residual blocks at 8 x 8, on either side of the codebook.
-        commitment: Weight of the loss that pulls the encoder to its codes.
+        commitment: Weight of the commitment loss.
         seed: Seed of the codebook.
 
     Call arguments:
@@ -57,7 +57,7 @@ class ConvTokenizer(SelfSupervisedModel):
         `psnr` in dB over the batch, `perplexity`.
 
     Reference:
-        van den Oord et al. 2017, arXiv 1711.00937; per-frame tokens as the baseline of Genie, section 3.2.
+        van den Oord et al. 2017, arXiv 1711.00937. It encodes each frame separately, like the baseline of Genie, section 3.2.
     """
 
     Settings = ConvSettings
@@ -91,7 +91,7 @@ class ConvTokenizer(SelfSupervisedModel):
         return Examples(recording.windows(1), recording.frames)
 
     def build(self, input_shape=None):
-        self.call(ops.zeros((1, 64, 64, 3), "uint8"))
+        self.compute_output_spec(keras.KerasTensor((1, 64, 64, 3), "uint8"))
 
     def _vectors(self, frames):
         x = self.encoder_stem(patchify(from_pixels(frames), PATCH))

@@ -1,4 +1,4 @@
-"""Functions of tensors: compiled for the running backend, and called on more rows than fit into memory."""
+"""Compile functions of tensors for the current backend, and call them in batches."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,11 @@ from keras import ops
 
 
 def compiled(function):
-    """Compile a function of tensors for the running backend."""
+    """Compile a function of tensors for the current backend."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function)
+        return tf.function(function, autograph=False)  # there is no Python control flow to convert
     if keras.backend.backend() == "jax":
         import jax
 
@@ -21,11 +21,13 @@ def compiled(function):
 
 
 def in_batches(function: Callable, take: Callable, count: int, size: int) -> np.ndarray:
-    """Call a compiled function on `count` rows, `size` at a time. The last batch is filled up, so that all have one shape.
+    """Call a compiled function on `count` rows, `size` at a time. The last batch is padded, so that all batches have one shape.
 
     Args:
-        function: Function of tensors (size, ...) to a tensor (size, ...).
-        take: Function of rows int (size,), from 0 on, to the arrays that `function` takes: one, or a tuple.
+        function: Function from tensors (size, ...) to a tensor (size, ...).
+        take: Function from rows int (size,), numbered from 0, to the arguments of `function`: one array or a tuple.
+        count: Number of rows.
+        size: Batch size.
 
     Returns:
         Array (count, ...).

@@ -1,4 +1,4 @@
-"""One loop for all stages: fit, keep checkpoints, go on where a stopped run left off."""
+"""The training loop of all models: fit, save checkpoints, resume interrupted trainings."""
 
 import contextlib
 import importlib
@@ -42,14 +42,14 @@ def load_checkpoint(folder: Path | str, prefix: str, made_by: str, optimizer: bo
     Args:
         folder: `model/<world>`.
         prefix: First part of the checkpoint's name, such as "VQVAE_Model".
-        made_by: The script that makes it, for the error.
-        optimizer: Whether to load that too, to go on training: it takes twice the memory of the weights.
+        made_by: Name of the script that trains the model, for error messages.
+        optimizer: Whether to also load the optimizer, to continue a training. It takes twice the memory of the weights.
 
     Returns:
         The model, and the path of its file.
 
     Raises:
-        UserError: there is none, or it can't be read.
+        UserError: there is no checkpoint, or it can't be read.
     """
     folder = Path(folder)
     checkpoint = latest_checkpoint(folder, prefix)
@@ -60,20 +60,20 @@ def load_checkpoint(folder: Path | str, prefix: str, made_by: str, optimizer: bo
         with zipfile.ZipFile(file) as archive:
             module = json.loads(archive.read("config.json"))["module"]
         if module.split(".")[0] == __package__.split(".")[0]:
-            importlib.import_module(module)  # Keras knows a class once its module is imported
+            importlib.import_module(module)  # registers the class with Keras
         return keras.saving.load_model(file, compile=optimizer), file
-    except Exception as error:  # whatever zip, JSON, HDF5 and Keras make of a bad file
+    except Exception as error:  # zip, JSON, HDF5 and Keras raise many types for a bad file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"can't read {file} ({reason[:200]}): {again(checkpoint, made_by)}") from error
 
 
 def again(checkpoint: Path, made_by: str) -> str:
-    """What to do about a damaged checkpoint."""
+    """Advice for a damaged checkpoint, for error messages."""
     return f"delete {checkpoint} and run `python {made_by} --world {checkpoint.parent.name}` again"
 
 
 def load_facts(checkpoint: Path, made_by: str) -> dict:
-    """What a checkpoint says of its training: `settings`, `inputs` and `history`.
+    """Read the training facts of a checkpoint: `settings`, `inputs` and `history`.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -82,7 +82,7 @@ def load_facts(checkpoint: Path, made_by: str) -> dict:
 
 
 def save_checkpoint(model: keras.Model, folder: Path, prefix: str, epoch: int, facts: dict) -> None:
-    """Write `<prefix>_<epoch>`: under a temporary name, then renamed, so that it is whole or absent."""
+    """Write `<prefix>_<epoch>` under a temporary name, then rename it. A reader never sees an incomplete checkpoint."""
     unfinished = folder / (prefix + UNFINISHED)
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -96,7 +96,7 @@ def save_checkpoint(model: keras.Model, folder: Path, prefix: str, epoch: int, f
 
 
 def discard(checkpoint: Path, prefix: str) -> None:
-    """Delete a checkpoint so that a run that is killed meanwhile leaves none that lacks a part."""
+    """Delete a checkpoint. It is renamed first, so that an interruption leaves no incomplete checkpoint."""
     unfinished = checkpoint.with_name(prefix + UNFINISHED)
     shutil.rmtree(unfinished, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
@@ -106,13 +106,13 @@ def discard(checkpoint: Path, prefix: str) -> None:
 
 @keras.saving.register_keras_serializable("genie_tf")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, constant, then linear decay over the last part.
+    """Learning rate with linear warm-up, a constant part, and linear decay.
 
     Args:
         peak: Highest learning rate.
         steps: Steps of the whole training.
-        warmup: Steps of the rise.
-        decay: Share of the steps over which the rate falls to a fiftieth.
+        warmup: Steps of the warm-up.
+        decay: Share of the steps over which the rate decays to a fiftieth.
     """
 
     def __init__(self, peak: float, steps: int, warmup: int = 100, decay: float = 0.4):
@@ -129,14 +129,14 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
-    """What every model is trained with."""
+    """The optimizer of all models."""
     return keras.optimizers.AdamW(schedule, weight_decay=1e-4, beta_2=0.99, clipnorm=1.0)
 
 
 class _Keeper(keras.callbacks.Callback):
-    """After each epoch: history.csv, checkpoint, and the loss plot if some seconds have passed since the last.
+    """Writes history.csv and a checkpoint after each epoch, and the loss plot at most every `PLOT_EVERY` seconds.
 
-    The checkpoint of the epoch before is deleted, unless it is one of those that stay.
+    The previous checkpoint is deleted, except every `KEEP_EVERY` epochs.
     """
 
     def __init__(self, folder, prefix, facts, history, live):
@@ -156,7 +156,7 @@ class _Keeper(keras.callbacks.Callback):
 
 
 class _Chance(keras.callbacks.Callback):
-    """Makes the random draws of an epoch a function of the epoch alone: a checkpoint does not hold where dropout had come to."""
+    """Resets the random state of dropout at each epoch, so that it depends only on the epoch. Checkpoints do not contain it."""
 
     def on_epoch_begin(self, epoch, logs=None):
         states = [variable for variable in self.model.variables if variable.name == "seed_generator_state"]
@@ -165,7 +165,7 @@ class _Chance(keras.callbacks.Callback):
 
 
 class _Progress(keras.callbacks.Callback):
-    """One bar over all epochs, with the time left."""
+    """One progress bar over all epochs, with the remaining time."""
 
     def __init__(self, title, steps_per_epoch, initial_epoch, epochs):
         super().__init__()
@@ -197,22 +197,22 @@ def train(
     inputs: dict[str, str],
     live: bool = False,
 ) -> Path:
-    """Train a model, or go on with one that was stopped.
+    """Train a model, or resume an interrupted training.
 
-    A run goes on from the last checkpoint if that was made with the same settings and inputs, and is unfinished or made longer
-    (`epochs`). A finished model that other settings or inputs replace is kept aside, as `<prefix>_<epoch>.old`.
+    The training continues from the last checkpoint if its settings and inputs are the same and `epochs` is not reached. If
+    settings or inputs have changed, the last checkpoint is renamed to `<prefix>_<epoch>.old` and the training starts again.
 
     Args:
-        title: Shown before the progress bar.
-        make: Function of no arguments to an unbuilt, uncompiled model; the global seed is set before it.
-        draw: Function of a `numpy.random.Generator` and the batch size to a batch, as the model's `call` takes it.
-        validation: Arrays that fit in memory, as the model's `call` takes them.
+        title: Title of the progress bar.
+        make: Function without arguments that returns an unbuilt, uncompiled model. The global seed is set before the call.
+        draw: Function from a `numpy.random.Generator` and the batch size to a batch, the input of the model's `call`.
+        validation: Validation data in memory, an input of the model's `call`.
         folder: `model/<world>`.
         prefix: First part of the checkpoint folders' names.
-        made_by: The script that calls, for errors.
+        made_by: Name of the calling script, for error messages.
         config: A `Training`.
-        inputs: Fingerprints of what the training reads; other inputs make a checkpoint stale.
-        live: Whether to draw the loss in a notebook while it falls.
+        inputs: Fingerprints of the training data. Other fingerprints make a checkpoint invalid.
+        live: Whether to draw the loss in a notebook during the training.
 
     Returns:
         The folder of the last checkpoint.
@@ -229,7 +229,7 @@ def train(
         known = load_facts(checkpoint, made_by)
         if {name: known[name] for name in facts} == json.loads(json.dumps(facts)):
             epoch, history = last, known["history"]
-            stray = [path for at, path in found.items() if at % KEEP_EVERY]  # left by a run that was killed
+            stray = [path for at, path in found.items() if at % KEEP_EVERY]  # left by an interrupted run
         else:
             for old in folder.glob(f"{prefix}_*.old"):
                 shutil.rmtree(old)
@@ -245,13 +245,13 @@ def train(
     schedule = Schedule(config.learning_rate, config.epochs * config.steps_per_epoch)
     if epoch:
         model, _ = load_checkpoint(folder, prefix, made_by, optimizer=True)
-        model.optimizer.learning_rate = schedule  # of a training that may have been made longer
+        model.optimizer.learning_rate = schedule  # `epochs` may have changed
     else:
         keras.utils.set_random_seed(config.seed)
         model = make()
         model.build()
         model.compile(optimizer=make_optimizer(schedule))
-        model.optimizer.build(model.trainable_variables)  # else the first step makes them, and is traced twice for it
+        model.optimizer.build(model.trainable_variables)  # otherwise the first step is traced twice
     progress = _Progress(title, config.steps_per_epoch, epoch, config.epochs)
     try:
         model.fit(
@@ -265,5 +265,5 @@ def train(
             callbacks=[_Chance(), progress, _Keeper(folder, prefix, facts, history, live)],
         )
     finally:
-        progress.bar.close()  # so that an error begins a line of its own
+        progress.bar.close()  # an error message then begins on a new line
     return folder / f"{prefix}_{config.epochs}"

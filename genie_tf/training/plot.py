@@ -1,4 +1,4 @@
-"""The loss curve, as a PNG and live in a notebook."""
+"""Plot of the loss, as a PNG and live in a notebook."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from genie_tf.files import write_whole
 
 
 def plot_history(history: list[dict], path: Path, live: bool = False, display=None):
-    """Draw training and validation curves, one panel a quantity.
+    """Draw training and validation curves, one panel per quantity.
 
     Args:
-        history: One dict an epoch, as in history.csv.
+        history: One dict per epoch, as in history.csv.
         path: PNG to write.
         live: Whether to show the figure in the running notebook.
-        display: What an earlier call returned: that figure is replaced in place.
+        display: Return value of an earlier call. The figure of that call is replaced.
 
     Returns:
         The notebook's display handle, or None.
@@ -31,7 +31,7 @@ def plot_history(history: list[dict], path: Path, live: bool = False, display=No
     write_whole(path, lambda file: figure.savefig(file, format="png"))
     if not live:
         return None
-    from IPython.display import Image  # only a notebook has it
+    from IPython.display import Image  # only available in a notebook
     from IPython.display import display as show
 
     picture = Image(filename=str(path))

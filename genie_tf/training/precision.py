@@ -1,4 +1,4 @@
-"""Which arithmetic is fastest here: found by measuring."""
+"""Choose the fastest precision on this machine by a measurement."""
 
 import functools
 import time
@@ -9,9 +9,9 @@ from keras import layers, ops
 
 @functools.cache
 def fastest_policy() -> str:
-    """`mixed_bfloat16` where a small network trains faster in it than in `float32`, else `float32`.
+    """`mixed_bfloat16` if a small network trains faster with it than with `float32`, otherwise `float32`.
 
-    A processor without bfloat16 units emulates them and is slower. Takes a few seconds, once in a process.
+    A processor without bfloat16 units emulates bfloat16 and is slower. The measurement takes a few seconds, once per process.
     """
     seconds = {}
     for policy in ("float32", "mixed_bfloat16"):
@@ -33,7 +33,7 @@ def fastest_policy() -> str:
 
 
 def use_fastest_policy() -> None:
-    """Make the fastest policy Keras's own for the models built from here on."""
+    """Set the fastest policy as Keras's global policy, for all models built afterwards."""
     policy = fastest_policy()
     keras.mixed_precision.set_global_policy(policy)
     print(f"arithmetic: {policy}, the faster here")
