@@ -217,7 +217,7 @@ def test_known_worlds_get_the_figures_they_deserve(kind):
 def test_teacher_forcing_puts_the_truth_in_place_of_the_dream():
     world, moments = known("copies", count=3)
     future = moments.actions[:, PROMPT - 1 :]
-    forced = rollout(world, **moments.prompt(1), actions=future, progress=Silent(), truth=moments.truth)["dream"]
+    forced = rollout(world, **moments.prompt(1), actions=future, progress=Silent(), batch=3, truth=moments.truth)["dream"]
     np.testing.assert_array_equal(forced[:, 1:], moments.truth[:, :-1])  # a copy of what came before, and that was the truth
 
 

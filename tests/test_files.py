@@ -17,6 +17,7 @@ from genie_tf.episodes.format import EPISODE_DTYPE
 from genie_tf.errors import UserError
 from genie_tf.files import read_json
 from genie_tf.latent_action.keymap import load_keymap
+from genie_tf.training.loop import load_facts
 
 DAMAGE = {"truncated": lambda data: data[: len(data) // 2], "empty": lambda data: b"", "else": lambda data: b"[1, 2]"}
 
@@ -43,12 +44,14 @@ def test_json_is_an_object_with_the_names_asked_for_or_an_error_that_says_what_t
 
 def test_damaged_checkpoints_are_refused_by_name(copy, model):
     facts = model / "world_model_2" / "training.json"
-    for how in ("truncated", "else", "empty"):
-        damage(facts, how)
-        refused(copy.run("dream_train_tf.py"), "world_model_2/training.json", "delete", "python dream_train_tf.py --world tiny")
-    refused(copy.run("dream_play_tf.py", "--actions", "d"), "world_model_2/training.json", "python dream_train_tf.py")
-    facts.unlink()
-    refused(copy.run("dream_train_tf.py"), "training.json is missing", "python dream_train_tf.py --world tiny")
+    damage(facts, "truncated")
+    for script, *options in (["dream_train_tf.py"], ["dream_play_tf.py", "--actions", "d"]):
+        done = copy.run(script, *options)
+        refused(done, "world_model_2/training.json is damaged", "delete", "python dream_train_tf.py --world tiny")
+    for text in (b"", b"[1, 2]", b"{}", None):
+        facts.write_bytes(text) if text is not None else facts.unlink()
+        with pytest.raises(UserError, match=r"world_model_2/training\.json .*python dream_train_tf\.py --world tiny"):
+            load_facts(facts.parent, "dream_train_tf.py")
 
 
 def test_a_damaged_or_foreign_keymap_is_refused_and_learnt_anew(copy, model):

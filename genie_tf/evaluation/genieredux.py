@@ -8,7 +8,7 @@ from genie_tf.evaluation import features
 from genie_tf.evaluation.evaluate import load_world
 from genie_tf.evaluation.frames import DELTA_AT, paired_distance, reconstruct
 from genie_tf.evaluation.metrics import mean_figure, psnr, ssim
-from genie_tf.evaluation.rollouts import PROMPT, Moments, another, load_moments, rollout
+from genie_tf.evaluation.rollouts import BATCH, PROMPT, Moments, another, load_moments, rollout
 from genie_tf.files import alone, write_json
 from genie_tf.training.loop import latest_checkpoint
 from genie_tf.world import World
@@ -26,7 +26,7 @@ def rows_of_world(world: World, moments: Moments, name: str, actions: np.ndarray
     rng = np.random.default_rng(seed)
     other = another(actions, rng)
     with tqdm(total=2 * actions.size, desc=f"dreaming, {name}", unit=" frames") as progress:
-        dreams = rollout(world, **moments.prompt(1), actions=actions, progress=progress, instead=other)
+        dreams = rollout(world, **moments.prompt(1), actions=actions, progress=progress, batch=BATCH, instead=other)
     truth, at = moments.truth, DELTA_AT - 1
     loss = psnr(dreams["dream"][:, at], truth[:, at]) - psnr(dreams["instead"][:, at], truth[:, at])
     return {

@@ -94,9 +94,9 @@ def rollout(
     prompt_actions: np.ndarray,
     actions: np.ndarray,
     progress: tqdm,
+    batch: int,
     instead: np.ndarray | None = None,
     truth: np.ndarray | None = None,
-    batch: int = BATCH,
 ) -> dict[str, np.ndarray]:
     """Generate rollouts from prompts.
 
@@ -109,10 +109,10 @@ def rollout(
         prompt_actions: int (M, P - 1).
         actions: int (M, H).
         progress: Counts predicted frames.
+        batch: Number of rollouts in a batch. The last batch is padded, so that all batches have one shape.
         instead: int (M, H), alternative last actions. The frame at step t is also predicted under `instead[:, t]`, after the same
             earlier actions.
         truth: uint8 (M, H, 64, 64, 3), true frames that replace each predicted frame after its step (teacher forcing).
-        batch: Number of rollouts in a batch. The last batch is padded, so that all batches have one shape.
 
     Returns:
         A dict: `dream` uint8 (M, H, 64, 64, 3) and, if `instead` is given, `instead`, of the same shape.
