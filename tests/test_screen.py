@@ -39,8 +39,9 @@ class Screen:
 
     def look(self) -> dict[str, np.ndarray]:
         """What the window shows: `picture` uint8 (128, 128, 3), and `words` uint8 (24, 128, 3), the first of its line of text."""
-        window = self.hand("search", "--onlyvisible", "--class", ".").split()[-1]
-        place = dict(line.split("=") for line in self.hand("getwindowgeometry", "--shell", window).split())
+        windows = self.hand("search", "--onlyvisible", "--class", ".").split()
+        assert windows, "the window is gone"
+        place = dict(line.split("=") for line in self.hand("getwindowgeometry", "--shell", windows[-1]).split())
         x, y = int(place["X"]), int(place["Y"])
         seen = np.asarray(ImageGrab.grab((x, y, x + 128, y + 152), xdisplay=self.display).convert("RGB"))
         return {"picture": seen[:128], "words": seen[128:]}
