@@ -10,7 +10,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 FIND_PYTHON := for p in python3.11 python3.12 python3 python; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done
 
 .PHONY: help setup demo agent play notebooks bench test screen lint format lock clean
-help: ## what there is
+help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
 setup: .venv/installed ## make .venv and install the pinned requirements, once
@@ -26,50 +26,50 @@ setup: .venv/installed ## make .venv and install the pinned requirements, once
 	@touch $@
 
 demo: setup ## record, train, evaluate: a world to play, in about 25 minutes on 2 cores
-	@echo "1/6 record: CoinRun episodes of a random agent, the film to learn from"
+	@echo "1/6 record: CoinRun episodes of a random agent"
 	@./data_collect.bash $(WORKERS) --config $(CONFIG)
 	@echo "2/6 tokenizer: each frame becomes 64 tokens, and back"
 	@$(RUN) tokenizer_training.py --config $(CONFIG)
-	@echo "3/6 latent actions: what was pressed between two frames, found without labels"
+	@echo "3/6 latent actions: the action between two frames, found without labels"
 	@$(RUN) idm_training.py --config $(CONFIG)
-	@echo "4/6 dynamics: the next frame's tokens, from past tokens and actions"
+	@echo "4/6 dynamics: learn the next frame's tokens, from past tokens and actions"
 	@$(RUN) dream_train_tf.py --config $(CONFIG)
-	@echo "5/6 evaluation: how sharp, how obedient, on levels never seen"
+	@echo "5/6 evaluation: sharpness and obedience, on held-out levels"
 	@$(RUN) dream_evaluate_tf.py --config $(CONFIG)
-	@echo "6/6 a dream: a film of one, under given keys"
+	@echo "6/6 film: a dream under given keys"
 	@$(RUN) dream_play_tf.py --config $(CONFIG) --actions "ddddd[wd]ddd[wd]ddaaaa[wa]aa" --play.scale 4 --out model/$(WORLD)/dream.gif
 	@echo; echo "done. Figures, pictures and the film lie in model/$(WORLD). Now play it: make play"
 
 agent: setup ## install the extra for the trained agent: PyTorch, stable-baselines3
 	@$(RUN) -m pip install --disable-pip-version-check -q -r requirements-agent.txt
 
-play: setup ## open the window on the trained world: w a d, r, q
+play: setup ## open the window and play the trained world
 	@$(RUN) dream_play_tf.py --config $(CONFIG)
 
 notebooks: setup ## open the notebooks
 	@.venv/bin/jupyter lab notebooks
 
-bench: setup ## speed and size, each beside its limit; ROW=load measures one
+bench: setup ## measure speed and memory, each with its limit; ROW=load measures one row
 	@$(RUN) -m benchmarks $(if $(ROW),--only $(ROW))
 
 test: .venv/installed_dev lint ## lint, types and tests; QUICK=1 leaves out the slow ones
 	@$(RUN) -m pytest $(if $(QUICK),-m "not slow")
 
-screen: ## install the X server and the hand that the tests of the windows need (Debian)
+screen: ## install Xvfb and xdotool for the tests of the windows (Debian)
 	@$(if $(filter 0,$(shell id -u)),,sudo) sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends xvfb xdotool'
 
 lint: .venv/installed_dev
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 
-format: .venv/installed_dev ## lay the code out
+format: .venv/installed_dev ## format the code
 	@.venv/bin/ruff check --fix . && .venv/bin/ruff format .
 
-lock: ## renew the pinned versions
+lock: ## update the pinned versions
 	@base=$$($(FIND_PYTHON)); rm -rf .lock && $$base -m venv .lock && .lock/bin/pip install -q pip-tools
 	@.lock/bin/pip-compile -q --upgrade --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate -o requirements.txt requirements.in
 	@.lock/bin/pip-compile -q --upgrade --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate -o requirements-dev.txt requirements-dev.in
 	@rm -rf .lock
 
-clean: ## remove the set-up and the caches; recordings and models stay
+clean: ## remove .venv and the caches, keep recordings and models
 	rm -rf .venv .lock .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

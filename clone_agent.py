@@ -12,7 +12,7 @@ from genie_tf.cli import parse, quiet, run
 OPTIONS: dict[str, dict] = {
     "expert": {"help": "world whose recording shows the expert (default: <world>_expert)"},
     "seeds": {"type": int, "default": 3, "help": "policies to clone, one seed each"},
-    "levels": {"type": int, "default": 200, "help": "held-out levels that each plays"},
+    "levels": {"type": int, "default": 200, "help": "held-out levels that each policy plays"},
 }
 
 

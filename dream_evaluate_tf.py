@@ -11,9 +11,9 @@ OPTIONS: dict[str, dict] = {
         "action": "store_true",
         "help": "only the latent actions and the judge: needs no dynamics",
     },
-    "protocol": {"choices": ["genieredux"], "help": "measure by that paper's protocol instead, beside its table"},
-    "compare": {"nargs": "+", "metavar": "model/WORLD", "help": "put worlds that were measured side by side, and measure nothing"},
-    "teacher_forced": {"action": "store_true", "help": "also dream each frame from the true ones before it"},
+    "protocol": {"choices": ["genieredux"], "help": "use that paper's protocol and print its table for comparison"},
+    "compare": {"nargs": "+", "metavar": "model/WORLD", "help": "compare worlds that were measured before; measure nothing"},
+    "teacher_forced": {"action": "store_true", "help": "also predict each frame from the true frames before it"},
     "inception_weights": {"help": "InceptionV3's notop .h5 file, for FID; by default Keras downloads it"},
     "video_features": {"help": "file.py:function, from videos uint8 (n, T, 64, 64, 3) to features (n, D), for FVD"},
 }

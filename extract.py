@@ -14,9 +14,9 @@ from genie_tf.cli import parse, quiet, run
 OPTIONS = {
     "worker": {"type": int, "default": 0, "help": "number of this worker, from 0"},
     "workers": {"type": int, "default": 1, "help": "how many workers share the work"},
-    "video": {"type": str, "help": "pattern of video files to make episodes of, 'clips/*.mp4'; actions stay unknown"},
+    "video": {"type": str, "help": "video files to import, a pattern such as 'clips/*.mp4'; their actions are unknown"},
     "name": {"type": str, "help": "the world's name, as --world"},
-    "fps": {"type": float, "help": "--video: frames kept of a second (default: play.frames_per_second)"},
+    "fps": {"type": float, "help": "--video: frames to keep per second (default: play.frames_per_second)"},
     "crop": {"type": int, "nargs": 4, "help": "--video: left top width height (default: largest square in the middle)"},
     "cut": {"type": float, "default": 0.5, "help": "--video: cut where more of the picture changes colour, 0 to 1; 0: never"},
     "export": {"type": str, "choices": ["mp4"], "help": "write the recorded episodes as videos, actions beside them as .npy"},

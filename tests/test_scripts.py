@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 from conftest import FIGURES, ROOT, refused, run_on_full_disk, start, wait_for
 
+from genie_tf import tokenizer
+from genie_tf.cli import parse
+from genie_tf.errors import UserError
+from genie_tf.kinds import model_class
 from genie_tf.world import World
 
 SCRIPTS = {  # and the sections that each reads
@@ -143,6 +147,36 @@ def test_help_shows_the_settings_of_the_chosen_kind_alone(place):
     )
     assert "--latent_action.patch" in other and "--latent_action.patch" not in one
     assert all("motion_rank or st_transformer" in said and "--latent_action.codes" in said for said in (one, other))
+
+
+@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda file: file.stem)
+def test_shipped_settings_are_read_whole(config):
+    parsed = parse("test", arguments=["--config", str(config)])[0]
+    assert all(parsed.__dict__.values()) and parsed.world == config.stem
+
+
+def test_a_new_tokenizer_is_one_file_and_one_line_of_its_table(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from typing import Literal\n"
+        "from genie_tf.tokenizer.conv import ConvSettings, ConvTokenizer\n"
+        "@dataclass\n"
+        "class MySettings(ConvSettings):\n"
+        "    kind: Literal['mine'] = 'mine'\n"
+        "    taste: int = 1\n"
+        "class MyTokenizer(ConvTokenizer):\n"
+        "    Settings = MySettings\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(tokenizer.KINDS, "mine", "mine:MyTokenizer")
+    (tmp_path / "mine.yaml").write_text("tokenizer: {kind: mine, codes: 32, width: 16}\n")
+    arguments = ["--config", str(tmp_path / "mine.yaml"), "--tokenizer.taste", "3"]
+    settings = parse("test", arguments=arguments, sections=("tokenizer",))[0].tokenizer
+    assert (settings.taste, settings.codes) == (3, 32)
+    model = model_class("tokenizer", settings.kind).from_settings(settings)
+    assert type(model).__name__ == "MyTokenizer" and model.codes == 32
+    with pytest.raises(UserError, match="kind mine, and the kind here is conv"):
+        parse("test", arguments=["--config", str(ROOT / "configs" / "coinrun.yaml"), *arguments[2:]])
 
 
 def test_unknown_key_and_wrong_type(place):

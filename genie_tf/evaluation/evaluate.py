@@ -133,13 +133,13 @@ def evaluate(
     if inception is None:
         left_out.append(features.HOW_TO_GET_FID)
     if of_video is None:
-        left_out.append("no FVD: it takes a network that sees videos, --video_features file.py:function")
+        left_out.append("no FVD: it needs a network that takes videos, --video_features file.py:function")
     if moments.true is None:
         left_out.append(
-            f"record/{config.world} has no true actions: no figure of how much of them the codes hold, nor of obedience"
+            f"record/{config.world} has no true actions: no figures of the information in the codes, and none of obedience"
         )
     elif game is None:
-        left_out.append(f"record/{config.world} was not made by a game: no counterfactuals, and nobody to judge obedience")
+        left_out.append(f"record/{config.world} was not made by a game: no counterfactuals, and no judge of obedience")
     else:
         train_judge(config)
 
