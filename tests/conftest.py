@@ -87,6 +87,15 @@ class Place:
         return done.stdout + done.stderr
 
 
+@pytest.fixture(scope="session", autouse=True)
+def plain_graphs():
+    """Run TensorFlow's functions as they are traced: to optimize their graphs takes longer than the few calls of a test."""
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 LONGEST = ("test_backends", "test_scripts", "test_recording", "test_notebooks")  # they begin, so that both workers end together
 
 
