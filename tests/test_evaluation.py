@@ -422,6 +422,7 @@ def test_other_protocol_and_features_of_the_user(tiny, monkeypatch, tmp_path, ca
             load_video_features(bad)
 
 
+@pytest.mark.slow
 def test_inception_reads_weights_from_a_file(tmp_path):
     import keras
 

@@ -44,6 +44,7 @@ def test_ctrl_c_stops_all_workers_and_they_go_on(place):
     assert len(list(train.glob("*.json"))) == 8 and not list(train.glob("*.tmp"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whom", ["one", "all"])
 def test_killed_workers_lose_unfinished_episodes_and_nothing_else(place, whom):
     command = [ROOT / "data_collect.bash", "2", "--config", "tiny.yaml", "--record.train_frames", "16000", "--record.hold", "2"]
