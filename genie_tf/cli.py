@@ -66,10 +66,10 @@ def parse(
     for section in sections:
         settings = light[section]
         if section in models:
-            kind = named[section] or (values.get(section) or {}).get("kind") or default_kind(section)
+            kind = str(named[section] or values.get(section, {}).get("kind") or default_kind(section))
             with quiet():
                 settings = model_class(section, kind).Settings
-            _refuse_other_kinds(section, kind, settings, [*(values.get(section) or {}), *_set_by(arguments, section)])
+            _refuse_other_kinds(section, kind, settings, [*values.get(section, {}), *_set_by(arguments, section)])
         parser.add_argument(f"--{section}", type=settings)
     if models:
         kinds = (f"--{section}.kind {' or '.join(TABLES[section])}" for section in models)

@@ -199,6 +199,8 @@ def test_unknown_key_and_wrong_type(place):
             place.run("idm_training.py", *given, config="old.yaml"), "code_dim", "write kind: st_transformer", "leave code_dim out"
         )
     refused(place.run("idm_training.py", "--latent_action.patch", "8"), "patch", "st_transformer")
+    (place.folder / "odd.yaml").write_text("latent_action: {kind: [motion_rank]}\n")
+    refused(place.run("idm_training.py", config="odd.yaml"), "latent_action.kind", "choose one of motion_rank, st_transformer")
     refused(place.run("tokenizer_training.py", "--world", "../../x"), "../../x", "not a path")
     refused(place.run("extract.py", "--name", "../x", "--video", "a.mp4"), "../x", "not a path")
     refused(place.run("clone_agent.py", "--expert", "a/b"), "a/b", "not a path")
