@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import io
 import os
 import resource
@@ -94,6 +95,8 @@ def plain_graphs():
         import tensorflow as tf
 
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    gc.collect()
+    gc.freeze()  # clearing Keras's session after each script collects garbage: the libraries' objects are never it
 
 
 LONGEST = ("test_backends", "test_scripts", "test_recording", "test_notebooks")  # they begin, so that both workers end together
@@ -170,15 +173,13 @@ def wait_for(condition, seconds=90):
 
 def run_on_full_disk(place, script, *options, room=100_000):
     """No file may grow beyond `room` bytes: writing more fails as it does on a full disk."""
-
-    def small_files():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    return subprocess.run(
-        [sys.executable, ROOT / script, "--config", "tiny.yaml", *options],
-        cwd=place.folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, preexec_fn=small_files,
-    )  # fmt: skip
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        return place.run(script, *options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.fixture

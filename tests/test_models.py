@@ -266,7 +266,7 @@ def test_codes_are_the_actions_whatever_the_past_makes_of_them():
         return {"frames": np.full((batch, 3, 64, 64, 3), 90, np.uint8), "motion": motion}, 2 * walk + jump
 
     for _ in range(150):
-        model.train_on_batch(play(64)[0])
+        model.train_on_batch(play(32)[0])
     inputs, action = play(512)
     table = np.zeros((6, 6))
     np.add.at(table, (action, ops.convert_to_numpy(model(inputs)["codes"])), 1)

@@ -3,6 +3,7 @@
 from functools import cache
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_probability as tfp
 
 LEVEL = 0.95
@@ -16,6 +17,12 @@ def figure(value: float, low: float, high: float, n: int) -> dict:
 def student_reach(n: int) -> float:
     """Half width of the confidence interval of a mean of `n` samples, in standard errors."""
     return float(tfp.distributions.StudentT(n - 1.0, 0.0, 1.0).quantile((1 + LEVEL) / 2))
+
+
+@tf.function
+def beta_interval(a, b):
+    """Bounds float32 (2,) that hold the middle `LEVEL` of the Beta distribution of the scalars `a` and `b`."""
+    return tfp.distributions.Beta(a, b).quantile([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
 
 
 def mean_figure(samples: np.ndarray) -> dict:
@@ -33,7 +40,7 @@ def share_figure(hits: np.ndarray) -> dict:
         Brown, Cai and DasGupta 2001, Interval estimation for a binomial proportion, section 3.1.
     """
     n, k = len(hits), np.sum(hits)
-    low, high = tfp.distributions.Beta(k + 0.5, n - k + 0.5).quantile([(1 - LEVEL) / 2, (1 + LEVEL) / 2]).numpy()
+    low, high = beta_interval(np.float32(k + 0.5), np.float32(n - k + 0.5)).numpy()
     return figure(k / n, low if k > 0 else 0.0, high if k < n else 1.0, n)
 
 

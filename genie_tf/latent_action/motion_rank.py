@@ -203,7 +203,7 @@ class MotionRankModel(SelfSupervisedModel):
 
     def build(self, input_shape=None):
         frames, motion = keras.KerasTensor((1, 3, 64, 64, 3), "uint8"), keras.KerasTensor((1, FRAMES - 1, 3), "float32")
-        self.compute_output_spec({"frames": frames, "motion": motion})
+        self.compute_output_spec({"frames": frames, "motion": motion}, training=True)  # in training, one orientation is looked at
 
     def _rank(self, place, motion, training):
         """Ranks of the last movement, a dict of (B,), and their mean negative log likelihood.
