@@ -9,7 +9,7 @@ export PYTHON := $(RUN)
 export TF_CPP_MIN_LOG_LEVEL := 3
 FIND_PYTHON := for p in python3.11 python3.12 python3 python; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done
 
-.PHONY: help setup demo agent play notebooks bench test screen lint format lock clean
+.PHONY: help setup demo agent games play notebooks bench test screen lint format lock clean
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
@@ -39,6 +39,9 @@ demo: setup ## record, train, evaluate: a world to play, in about 25 minutes on 
 	@echo "6/6 film: a dream under given keys"
 	@$(RUN) dream_play_tf.py --config $(CONFIG) --actions "ddddd[wd]ddd[wd]ddaaaa[wa]aa" --play.scale 4 --out model/$(WORLD)/dream.gif
 	@echo; echo "done. Figures, pictures and the film lie in model/$(WORLD). Now play it: make play"
+
+games: setup ## install the extra for Gymnasium's games: Atari, MiniGrid
+	@$(RUN) -m pip install --disable-pip-version-check -q -r requirements-games.txt
 
 agent: setup ## install the extra for the trained agent: PyTorch, stable-baselines3
 	@$(RUN) -m pip install --disable-pip-version-check -q -r requirements-agent.txt

@@ -6,7 +6,8 @@ continues from the last saved policy. To record with this agent: ./data_collect.
 Example: python agent_training.py --steps 2000000
 """
 
-from genie_tf.cli import parse, quiet, run
+from genie_tf.cli import parse, run
+from genie_tf.quiet import quiet
 
 
 def main() -> None:

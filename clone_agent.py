@@ -7,7 +7,8 @@ To make an expert's recording: make agent; python agent_training.py; then
 Example: python clone_agent.py --expert coinrun_plain_expert
 """
 
-from genie_tf.cli import parse, quiet, run
+from genie_tf.cli import parse, run
+from genie_tf.quiet import quiet
 
 OPTIONS: dict[str, dict] = {
     "expert": {"help": "world whose recording shows the expert (default: <world>_expert)"},

@@ -4,7 +4,8 @@ Writes model/<world>/evaluation.json, {"name": {"value", "low", "high", "n"}} wi
 Examples: python dream_evaluate_tf.py --world coinrun_plain; python dream_evaluate_tf.py --compare model/a model/b
 """
 
-from genie_tf.cli import parse, quiet, run
+from genie_tf.cli import parse, run
+from genie_tf.quiet import quiet
 
 OPTIONS: dict[str, dict] = {
     "only_latent_action": {

@@ -1,18 +1,23 @@
-"""Play a trained world: w jumps, a and d walk, r starts a new rollout, q quits.
+"""Play a trained world with the keys of its game: in CoinRun, w jumps, a and d walk. r starts a new rollout, q quits.
 
---actions plays given keys without a display and writes a GIF, an MP4 or a folder of PNGs. In the keys, "." stands for no key and
-"[wd]" for two keys at once.
+--actions plays given keys without a display and writes a GIF, an MP4 or a folder of PNGs. In the keys, "." stands for no key,
+"[wd]" for two keys at once, "[space]" for a key with a name.
 Example: python dream_play_tf.py --actions "dddwwdaa" --out dream.gif
 
 A recording from videos has no keys. --calibrate shows each latent action until you press the key that it looks like.
 """
 
-from genie_tf.cli import parse, quiet, run
+from genie_tf.cli import parse, run
+from genie_tf.quiet import quiet
 
 
 def main() -> None:
     options: dict[str, dict] = {
-        "actions": {"type": str, "default": "", "help": "keys to play without a window: w a d, . for none, [wd] for both"},
+        "actions": {
+            "type": str,
+            "default": "",
+            "help": "keys to play without a window: letters, . for none, [wd] for both, [space]",
+        },
         "out": {"type": str, "default": "dream.gif", "help": "where --actions writes: .gif, .mp4, or a folder for PNGs"},
         "calibrate": {"action": "store_true", "help": "name the latent actions by eye, in the window"},
     }

@@ -5,7 +5,8 @@ continues from the last finished epoch.
 Example: python dream_train_tf.py --dynamics.actions true
 """
 
-from genie_tf.cli import parse, quiet, run
+from genie_tf.cli import parse, run
+from genie_tf.quiet import quiet
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ that have a visible effect.
 Example: python idm_training.py --latent_action.epochs 60
 """
 
-from genie_tf.cli import parse, quiet, run
+from genie_tf.cli import parse, run
+from genie_tf.quiet import quiet
 
 
 def main() -> None:

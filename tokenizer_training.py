@@ -4,7 +4,8 @@ Reads record/<world>. Writes model/<world>/VQVAE_Model_<epoch>. An interrupted t
 Example: python tokenizer_training.py --tokenizer.epochs 30
 """
 
-from genie_tf.cli import parse, quiet, run
+from genie_tf.cli import parse, run
+from genie_tf.quiet import quiet
 
 
 def main() -> None:

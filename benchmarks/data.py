@@ -12,12 +12,12 @@ from typing import Literal
 import av
 import numpy as np
 
-from genie_tf.cli import quiet
-from genie_tf.config import RecordConfig
 from genie_tf.episodes.dataset import Episodes
-from genie_tf.episodes.format import EPISODE_DTYPE, _write_header
+from genie_tf.episodes.format import episode_dtype, write_header
+from genie_tf.quiet import quiet
 
 with quiet():
+    from genie_tf.episodes.procgen_game import ProcgenSettings
     from genie_tf.episodes.recorder import ENVIRONMENTS, SHARDS, make_game, record_shard, shard_game
     from genie_tf.episodes.video import encode_video
 
@@ -28,11 +28,12 @@ FRAMES = 32_000  # frames that each worker records in one run
 BARE_STEPS = 1_000  # steps of each vector of environments
 WINDOW, BATCH, BATCHES = 16, 36, 60
 TEN_MILLION = 10_000_000
-PAPER = RecordConfig(
+PAPER = ProcgenSettings(
     distribution_mode="hard", use_backgrounds=True, restrict_themes=False, agent="uniform", hold=1, train_frames=FRAMES * SHARDS
 )
 VIDEO_RATE = 10
 SPARSE_EPISODE = 600  # frames of an episode
+ROW = episode_dtype((PAPER.height, PAPER.width))
 
 
 def row(values: list[float], limits: list[float], unit: str) -> dict:
@@ -72,7 +73,7 @@ def _worker(ready, done, work, k: int, arguments) -> None:
 
 
 def bare_worker(k: int):
-    env = shard_game(PAPER, "train", k % SHARDS)
+    env = shard_game(PAPER, "train", k % SHARDS).env
     actions = np.random.default_rng(k).integers(0, 15, (BARE_STEPS, ENVIRONMENTS)).astype(np.int32)
     env.observe()
     yield
@@ -94,7 +95,7 @@ def record_worker(k: int, folder: str, file_format: Format):
 def bare_frames_per_second() -> float:
     """Speed of the game alone: the faster of one process per core and one process with one thread per core."""
     apart = CORES * ENVIRONMENTS * BARE_STEPS / together(bare_worker)
-    env = make_game(PAPER, (0, 1000), CORES * ENVIRONMENTS, 1, threads=CORES)
+    env = make_game(PAPER, (0, 1000), CORES * ENVIRONMENTS, 1, threads=CORES).env
     actions = np.random.default_rng(0).integers(0, 15, (BARE_STEPS, CORES * ENVIRONMENTS)).astype(np.int32)
     env.observe()
     start = time.perf_counter()
@@ -234,8 +235,8 @@ def peak_memory(frames: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(-(-frames // SPARSE_EPISODE)):
             with open(Path(folder) / f"{number:06d}.npy", "wb") as file:
-                _write_header(file, SPARSE_EPISODE)
-                file.truncate(file.tell() + SPARSE_EPISODE * EPISODE_DTYPE.itemsize)
+                write_header(file, ROW, SPARSE_EPISODE)
+                file.truncate(file.tell() + SPARSE_EPISODE * ROW.itemsize)
         context = multiprocessing.get_context("spawn")
         queue = context.Queue()
         process = context.Process(target=_read_windows, args=(folder, queue))

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.data import row
-from genie_tf.cli import parse, quiet
+from genie_tf.cli import parse
 from genie_tf.config import Config
-from genie_tf.kinds import model_class
+from genie_tf.kinds import class_of
+from genie_tf.quiet import quiet
 
 WARM, LEAST, SECONDS = 2, 5, 3.0  # untimed calls at the start; minimum number of timed calls; their minimum total in seconds
 PLAIN, FULL = "configs/coinrun_plain.yaml", "configs/coinrun.yaml"
@@ -103,17 +104,21 @@ def read_config(file: str, changes: dict) -> Config:
     return dataclasses.replace(config, dynamics=dataclasses.replace(config.dynamics, **changes))
 
 
+def size_of(config: Config) -> tuple[int, int]:
+    return config.record.height, config.record.width
+
+
 def make_tokenizer(config: Config):
-    return model_class("tokenizer", config.tokenizer.kind).from_settings(config.tokenizer)
+    return class_of("tokenizer", config.tokenizer.kind).from_settings(config.tokenizer, size_of(config))
 
 
 def make_dynamics(config: Config, tokens: int):
     settings = config.dynamics
-    return model_class("dynamics", settings.kind).from_settings(settings, CODES, tokens, config.latent_action.codes)
+    return class_of("dynamics", settings.kind).from_settings(settings, CODES, tokens, config.latent_action.codes)
 
 
-def random_frames(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (*shape, 64, 64, 3)).astype(np.uint8)
+def random_frames(config: Config, *shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (*shape, *size_of(config), 3)).astype(np.uint8)
 
 
 def train_tokenizer(precision: str) -> dict:
@@ -122,7 +127,7 @@ def train_tokenizer(precision: str) -> dict:
     keras.mixed_precision.set_global_policy(precision)
     config = read_config(PLAIN, {})
     settings = config.tokenizer
-    return training(make_tokenizer(config), random_frames(settings.batch_size), settings, settings.batch_size * GRID)
+    return training(make_tokenizer(config), random_frames(config, settings.batch_size), settings, settings.batch_size * GRID)
 
 
 def train_latent_action(precision: str) -> dict:
@@ -131,10 +136,11 @@ def train_latent_action(precision: str) -> dict:
     from genie_tf.latent_action import FRAMES
 
     keras.mixed_precision.set_global_policy(precision)
-    settings = read_config(PLAIN, {}).latent_action
-    model = model_class("latent_action", settings.kind).from_settings(settings)
+    config = read_config(PLAIN, {})
+    settings = config.latent_action
+    model = class_of("latent_action", settings.kind).from_settings(settings, size_of(config))
     batch = {
-        "frames": random_frames(settings.batch_size, 3),
+        "frames": random_frames(config, settings.batch_size, 3),
         "motion": np.zeros((settings.batch_size, FRAMES - 1, 3), np.float32),
     }
     return training(model, batch, settings, settings.batch_size)  # one code per transition

@@ -1,13 +1,11 @@
 """Functions of all scripts: settings from YAML and the command line, and errors in one line."""
 
 import argparse
-import contextlib
 import dataclasses
 import errno
 import logging
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,7 @@ import yaml
 
 from genie_tf.config import Config
 from genie_tf.errors import UserError
-from genie_tf.kinds import TABLES, default_kind, kinds_with, model_class
+from genie_tf.kinds import TABLES, class_of, default_kind, kind_field, kinds_with
 
 BAD_INPUT, INTERRUPTED = 2, 130
 DEFAULT_CONFIG = "configs/coinrun_plain.yaml"
@@ -33,7 +31,7 @@ def parse(
 ):
     """Read the settings of `--config`, and override them by those of the command line.
 
-    The fields of a model's section depend on its `kind`. Sections that the script does not read are ignored.
+    The fields of a section depend on its `kind`. Sections that the script does not read are ignored.
 
     Args:
         description: The script's docstring, shown by `--help`.
@@ -66,14 +64,13 @@ def parse(
     for section in sections:
         settings = light[section]
         if section in models:
-            kind = str(named[section] or values.get(section, {}).get("kind") or default_kind(section))
-            with quiet():
-                settings = model_class(section, kind).Settings
+            kind = str(named[section] or values.get(section, {}).get(kind_field(section)) or default_kind(section))
+            settings = class_of(section, kind).Settings
             _refuse_other_kinds(section, kind, settings, [*values.get(section, {}), *_set_by(arguments, section)])
         parser.add_argument(f"--{section}", type=settings)
     if models:
-        kinds = (f"--{section}.kind {' or '.join(TABLES[section])}" for section in models)
-        parser.epilog = f"Kinds of models: {'; '.join(kinds)}. Name one, and --help shows its settings."
+        kinds = (f"--{section}.{kind_field(section)} {' or '.join(TABLES[section])}" for section in models)
+        parser.epilog = f"Kinds: {'; '.join(kinds)}. Name one, and --help shows its settings."
     try:
         settings = parser.parse_args(arguments, namespace=parser.parse_object(values, defaults=True))
     except (jsonargparse.ArgumentError, TypeError, ValueError, OSError) as error:
@@ -94,7 +91,7 @@ def _named(arguments: list[str], models: list[str]) -> dict[str, Any]:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--config", default=DEFAULT_CONFIG)
     for section in models:
-        first.add_argument(f"--{section}.kind", dest=section)
+        first.add_argument(f"--{section}.{kind_field(section)}", dest=section)
     try:
         return vars(first.parse_known_args(arguments)[0])
     except argparse.ArgumentError as error:
@@ -123,11 +120,12 @@ def _set_by(arguments: list[str], section: str) -> list[str]:
 
 def _refuse_other_kinds(section: str, kind: str, settings, given: list[str]) -> None:
     """Raise an error for a setting that only other kinds have. The error names these kinds."""
+    field = kind_field(section)
     for name in given:
-        if name not in (field.name for field in dataclasses.fields(settings)) and (others := kinds_with(section, name)):
+        if name not in (one.name for one in dataclasses.fields(settings)) and (others := kinds_with(section, name)):
             raise UserError(
-                f"{section}.{name} is a setting of {section}.kind {' and '.join(others)}, and the kind here is {kind}: "
-                f"write kind: {others[0]}, or leave {name} out"
+                f"{section}.{name} is a setting of {section}.{field} {' and '.join(others)}, and the {field} here is {kind}: "
+                f"write {field}: {others[0]}, or leave {name} out"
             )
 
 
@@ -139,24 +137,6 @@ def _check_numbers(config: Config) -> None:
             if isinstance(value, (int, float)) and (value < 0 or (value == 0 and name not in MAY_BE_ZERO)):
                 least = "0 or more" if name in MAY_BE_ZERO else "more than 0"
                 raise UserError(f"--{part}.{name} {value}: it must be {least}")
-
-
-@contextlib.contextmanager
-def quiet():
-    """Suppress stderr, for example while libraries load. It is printed if an exception occurs."""
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            said.seek(0)
-            os.write(terminal, said.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
 
 
 def run(main: Callable[[], None]) -> None:

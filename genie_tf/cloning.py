@@ -18,15 +18,16 @@ from keras import layers, ops
 from matplotlib.figure import Figure
 
 from genie_tf.config import Config
-from genie_tf.episodes.agents import ORIGINAL, RandomAgent
+from genie_tf.episodes.agents import RandomAgent
+from genie_tf.episodes.controls import Controls
 from genie_tf.episodes.dataset import Episodes, Examples
+from genie_tf.episodes.recorded import recorded_with
+from genie_tf.episodes.recorder import controls_of
 from genie_tf.episodes.returns import held_out_returns
 from genie_tf.errors import UserError
-from genie_tf.evaluation.game import recorded_with
 from genie_tf.files import alone, read_json, write_json, write_whole
-from genie_tf.latent_action.keymap import KEY_ACTIONS, KEY_OF_ACTION, KEYS
 from genie_tf.layers.convolutions import convolutions
-from genie_tf.layers.pixels import from_pixels, patchify
+from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.stages import VALIDATION_SAMPLES, latent_actions_of, load_latent_action
 from genie_tf.training.backend import compiled
@@ -34,7 +35,6 @@ from genie_tf.training.loop import load_checkpoint, train
 from genie_tf.training.precision import use_fastest_policy
 
 LABELS = (50, 100, 200, 1000)  # numbers of labelled transitions of the expert
-COIN = 10.0  # reward of a solved level
 PATCH = 2
 SCRIPT = "clone_agent.py"
 
@@ -46,9 +46,10 @@ class ClonedPolicy(SelfSupervisedModel):
     Args:
         choices: C, number of latent actions or keys.
         width: Channels of the network at its coarsest grid.
+        frame_size: H and W.
 
     Call arguments:
-        inputs: A dict: `frames` uint8 (B, 2, 64, 64, 3), frames t - 1 and t; `choice` int (B,), the expert's choice at frame t.
+        inputs: A dict: `frames` uint8 (B, 2, H, W, 3), frames t - 1 and t; `choice` int (B,), the expert's choice at frame t.
 
     Returns:
         A dict: `logits` float32 (B, C), and the scalars `loss` (cross-entropy in nats) and `accuracy`.
@@ -56,18 +57,19 @@ class ClonedPolicy(SelfSupervisedModel):
 
     reported = ("accuracy",)
 
-    def __init__(self, choices, width=128, **kwargs):
+    def __init__(self, choices, width=128, frame_size=FRAME_SIZE, **kwargs):
         super().__init__(**kwargs)
-        self.config = dict(choices=choices, width=width)
+        self.config = dict(choices=choices, width=width, frame_size=frame_size)
+        self.frame_size = tuple(frame_size)
         self.see = convolutions((width // 4, width // 2, width), (2, 2, 2), 2 * width, 0.3, "see")
         self.choose = layers.Dense(choices, dtype="float32", name="choose")
 
     def build(self, input_shape=None):
-        frames, choice = keras.KerasTensor((1, 2, 64, 64, 3), "uint8"), keras.KerasTensor((1,), "int32")
+        frames, choice = keras.KerasTensor((1, 2, *self.frame_size, 3), "uint8"), keras.KerasTensor((1,), "int32")
         self.compute_output_spec({"frames": frames, "choice": choice})
 
     def logits(self, frames, training=False):
-        """Logits float32 (B, C) of the choices, from frames uint8 (B, 2, 64, 64, 3)."""
+        """Logits float32 (B, C) of the choices, from frames uint8 (B, 2, H, W, 3)."""
         seen = ops.concatenate([patchify(from_pixels(frames[:, t]), PATCH) for t in range(2)], axis=-1)
         return self.choose(self.see(seen, training=training))
 
@@ -89,13 +91,14 @@ class ClonedAgent:
     """An agent that draws a choice from the policy, then a key for this choice.
 
     Args:
-        policy: Function from frames uint8 (E, 2, 64, 64, 3) to logits (E, C).
-        keys: float (C, 6), probability of each key for each choice.
+        policy: Function from frames uint8 (E, 2, H, W, 3) to logits (E, C).
+        keys: float (C, K), probability of each control for each choice.
+        controls: The controls.
         rng: Random generator of the draws.
     """
 
-    def __init__(self, policy, keys: np.ndarray, rng: np.random.Generator):
-        self.policy, self.keys, self.rng = policy, keys, rng
+    def __init__(self, policy, keys: np.ndarray, controls: Controls, rng: np.random.Generator):
+        self.policy, self.keys, self.controls, self.rng = policy, keys, controls, rng
         self.before: np.ndarray | None = None
 
     def _draw(self, chances: np.ndarray) -> np.ndarray:
@@ -108,21 +111,22 @@ class ClonedAgent:
         self.before = frames.copy()
         logits = ops.convert_to_numpy(self.policy(ops.convert_to_tensor(films)))
         choice = self._draw(np.exp(logits - logits.max(axis=1, keepdims=True)))
-        return KEY_ACTIONS[self._draw(self.keys[choice])].astype(np.int32)
+        return self.controls.first[self._draw(self.keys[choice])].astype(np.int32)
 
 
-def key_chances(codes: np.ndarray, keys: np.ndarray, count: int) -> np.ndarray:
+def key_chances(codes: np.ndarray, keys: np.ndarray, count: int, controls: int) -> np.ndarray:
     """Probability of each key for each latent action, from counts of labelled transitions.
 
     Args:
         codes: int (L,), latent actions.
-        keys: int (L,), indices into `KEYS`.
+        keys: int (L,), indices of controls.
         count: A, number of latent actions. A latent action without labels gets the frequencies of the keys in all labels.
+        controls: K, number of controls.
 
     Returns:
-        float (A, 6), with rows that sum to 1.
+        float (A, K), with rows that sum to 1.
     """
-    table = np.zeros((count, len(KEYS)))
+    table = np.zeros((count, controls))
     np.add.at(table, (codes, keys), 1)
     table[table.sum(axis=1) == 0] = table.sum(axis=0)
     return table / table.sum(axis=1, keepdims=True)
@@ -140,7 +144,7 @@ def train_policy(config: Config, expert: dict[str, Episodes], choices: dict[str,
         seed: Seed of weights and batches.
 
     Returns:
-        A function from frames uint8 (B, 2, 64, 64, 3) to logits (B, C).
+        A function from frames uint8 (B, 2, H, W, 3) to logits (B, C).
     """
     settings = dataclasses.replace(config.clone, seed=seed)
     prefix = f"Clone_{kind}_{seed}"
@@ -155,7 +159,7 @@ def train_policy(config: Config, expert: dict[str, Episodes], choices: dict[str,
 
     train(
         f"clone, {kind} {seed}",
-        lambda: ClonedPolicy(count, settings.width),
+        lambda: ClonedPolicy(count, settings.width, expert["train"].frame_size),
         examples("train").draw,
         examples("validation").spread(VALIDATION_SAMPLES),
         config.model_folder,
@@ -171,7 +175,7 @@ def train_policy(config: Config, expert: dict[str, Episodes], choices: dict[str,
 def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
     """Clone the expert of `record/<expert_world>` through the latent actions of `model/<world>`, and evaluate all policies.
 
-    Writes `cloning.json` and `cloning.png` to `model/<world>`.
+    A level is solved by a return above 0. Writes `cloning.json` and `cloning.png` to `model/<world>`.
 
     Args:
         config: The world; section `clone`.
@@ -181,7 +185,7 @@ def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
 
     Returns:
         The content of cloning.json: `solved`, a dict from "random", "oracle" and "latent.<N>" to the shares of solved levels, one
-        per seed; `expert`, the share of the expert's recorded episodes with the coin; `levels`.
+        per seed; `expert`, the share of the expert's recorded episodes that are solved; `levels`.
 
     Raises:
         UserError: the latent action model or the expert's recording is missing, the expert's actions are unknown, or the number of
@@ -198,37 +202,39 @@ def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
         raise UserError(f"--levels {levels}: from 1 to the {game.test_levels} test levels of record/{expert_world}")
     count = load_latent_action(config)[0].codes
     codes = latent_actions_of(config, expert)
-    keys = {split: KEY_OF_ACTION[films.action] for split, films in expert.items()}
+    controls = controls_of(game)
+    keys = {split: controls.of_action[films.action] for split, films in expert.items()}
     use_fastest_policy()
     solved: dict[str, list[float]] = {}
 
     def play(name: str, agent) -> None:
-        share = float((held_out_returns(game, agent, levels) >= COIN).mean())
+        share = float((held_out_returns(game, agent, levels) > 0).mean())
         solved.setdefault(name, []).append(share)
         print(f"{name:12} solves {100 * share:5.1f} % of {levels} levels")
 
     transitions = expert["train"].windows(2)
     for seed in range(config.clone.seed, config.clone.seed + seeds):
-        play("random", RandomAgent(ORIGINAL, 0.0, levels, np.random.default_rng(seed)))
-        oracle = train_policy(config, expert, keys, len(KEYS), "oracle", seed)
-        play("oracle", ClonedAgent(oracle, np.eye(len(KEYS)), np.random.default_rng(seed)))
+        play("random", RandomAgent(controls.first, 0.0, levels, np.random.default_rng(seed)))
+        oracle = train_policy(config, expert, keys, len(controls), "oracle", seed)
+        play("oracle", ClonedAgent(oracle, np.eye(len(controls)), controls, np.random.default_rng(seed)))
         policy = train_policy(config, expert, codes, count, "latent", seed)
         for labels in LABELS:
             some = transitions.draw(np.random.default_rng([seed, labels]), labels)
-            table = key_chances(codes["train"][some], keys["train"][some], count)
-            play(f"latent.{labels}", ClonedAgent(policy, table, np.random.default_rng(seed)))
-    found = {"solved": solved, "expert": coins_of(expert["train"]), "levels": levels}
+            table = key_chances(codes["train"][some], keys["train"][some], count, len(controls))
+            play(f"latent.{labels}", ClonedAgent(policy, table, controls, np.random.default_rng(seed)))
+    found = {"solved": solved, "expert": solved_in(expert["train"]), "levels": levels}
     write_json(config.model_folder / "cloning.json", found)
     plot(found, config.model_folder / "cloning.png")
     print(f"wrote {config.model_folder}/cloning.png and cloning.json")
     return found
 
 
-def coins_of(films: Episodes) -> float:
-    """Share of the complete recorded episodes in which the agent got the coin."""
+def solved_in(films: Episodes) -> float:
+    """Share of the complete recorded episodes with a reward."""
     mend = "run `./data_collect.bash` with the settings it was recorded with: it records the shard anew"
-    shards = [read_json(file, mend, "reward", "episodes", "cut") for file in films.folder.glob("shard*.json")]
-    return sum(shard["reward"] for shard in shards) / COIN / max(sum(shard["episodes"] - shard["cut"] for shard in shards), 1)
+    shards = [read_json(file, mend, "episodes", "cut") for file in films.folder.glob("shard*.json")]
+    rewarded = sum(float(episode.rows()["reward"].sum()) > 0 for episode in films.episodes)
+    return rewarded / max(sum(shard["episodes"] - shard["cut"] for shard in shards), 1)
 
 
 def plot(found: dict, path: Path) -> None:

@@ -15,17 +15,14 @@ def world_model(guided: bool) -> str:
 
 
 @dataclass
-class RecordConfig:
-    """Settings of the recording.
+class RecordSettings:
+    """Settings of the recording of every source.
 
     Args:
-        game: Procgen game.
-        distribution_mode: Procgen's difficulty. Some games have only some of the difficulties.
-        use_backgrounds: Whether the levels have background pictures.
-        restrict_themes: Whether all levels use the same theme of blocks.
-        paint_vel_info: Whether the game paints the agent's velocity into a corner of the frame.
-        agent: The agent that plays. uniform draws from all 15 actions, original from the seven actions of CoinRun. sticky is like
-            original, but repeats its last action with probability `keep`. trained is the policy of agent_training.py. human is you.
+        height: Height of the frames in pixels, a multiple of 8.
+        width: Width of the frames in pixels, a multiple of 8.
+        controls: Keys of the game: a dict from keys (a, aw, space, a+space, none, …) to numbers of actions, an int or a list of
+            those with the same effect. Empty: those of the game.
         keep: Probability that the sticky agent repeats its last action.
         policy: File of the trained agent; empty for model/<world>/agent.zip.
         format: File format. npy is the fastest; b2nd has lossless compression to a tenth of the size or less.
@@ -33,22 +30,22 @@ class RecordConfig:
         train_frames: Frames to record for training.
         validation_frames: Frames to record for validation.
         test_frames: Frames to record for evaluation.
-        train_levels: Number of levels for training, from level 0 on.
+        train_levels: Number of levels for training, from level 0 on. In a Gymnasium environment, a level is a seed.
         validation_levels: Number of levels for validation, after those for training.
         test_levels: Number of levels for evaluation, after those for validation.
         seed: Seed of the agent and of the game.
     """
 
-    game: str = "coinrun"
-    distribution_mode: Literal["easy", "hard", "extreme", "memory"] = "easy"
-    use_backgrounds: bool = False
-    restrict_themes: bool = True
-    paint_vel_info: bool = False
-    agent: Literal["uniform", "original", "sticky", "trained", "human"] = "original"
+    source: str = ""
+    game: str = ""
+    agent: str = "controls"
+    height: int = 64
+    width: int = 64
+    controls: dict[str, int | list[int]] = field(default_factory=dict)
     keep: float = 0.75
     policy: str = ""
     format: Literal["npy", "b2nd"] = "npy"
-    hold: int = 5
+    hold: int = 4
     train_frames: int = 48000
     validation_frames: int = 2048
     test_frames: int = 8192
@@ -143,7 +140,7 @@ class Config:
 
     Args:
         world: Name. Data are in record/<world>, models in model/<world>.
-        record: Settings of the recording.
+        record: Settings of one source of `genie_tf.episodes`.
         tokenizer: Settings of one kind of `genie_tf.tokenizer`.
         latent_action: Settings of one kind of `genie_tf.latent_action`.
         judge: Settings of the supervised action model that the evaluation trains.
@@ -153,7 +150,7 @@ class Config:
     """
 
     world: str = "coinrun_plain"
-    record: RecordConfig = field(default_factory=RecordConfig)
+    record: Any = None
     tokenizer: Any = None
     latent_action: Any = None
     judge: JudgeConfig = field(default_factory=JudgeConfig)

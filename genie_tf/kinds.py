@@ -1,12 +1,23 @@
-"""Find the model class for the `kind` of a section, in the tables of the three model folders. Classes are imported when needed."""
+"""Find the class for the `kind` of a section, in the tables of four folders. Classes are imported when needed.
+
+The section `record` names its kind in the field `source`.
+"""
 
 import dataclasses
 from pkgutil import resolve_name
 
-from genie_tf import dynamics, latent_action, tokenizer
+from genie_tf import dynamics, episodes, latent_action, tokenizer
 from genie_tf.errors import UserError
+from genie_tf.quiet import quiet
 
-TABLES = {"tokenizer": tokenizer.KINDS, "latent_action": latent_action.KINDS, "dynamics": dynamics.KINDS}
+TABLES = {
+    "record": episodes.SOURCES, "tokenizer": tokenizer.KINDS, "latent_action": latent_action.KINDS, "dynamics": dynamics.KINDS,
+}  # fmt: skip
+
+
+def kind_field(section: str) -> str:
+    """Name of the field that names the kind."""
+    return "source" if section == "record" else "kind"
 
 
 def default_kind(section: str) -> str:
@@ -14,11 +25,11 @@ def default_kind(section: str) -> str:
     return next(iter(TABLES[section]))
 
 
-def model_class(section: str, kind: str):
-    """Import the class of a model.
+def class_of(section: str, kind: str):
+    """Import the class of a model, or of a source of frames.
 
     Args:
-        section: "tokenizer", "latent_action" or "dynamics".
+        section: "record", "tokenizer", "latent_action" or "dynamics".
         kind: A kind of this section's table.
 
     Raises:
@@ -26,10 +37,11 @@ def model_class(section: str, kind: str):
     """
     table = TABLES[section]
     if kind not in table:
-        raise UserError(f"{section}.kind {kind}: choose one of {', '.join(table)}")
-    return resolve_name(table[kind])
+        raise UserError(f"{section}.{kind_field(section)} {kind}: choose one of {', '.join(table)}")
+    with quiet():
+        return resolve_name(table[kind])
 
 
 def kinds_with(section: str, field: str) -> list[str]:
     """The kinds that have a setting `field`."""
-    return [kind for kind in TABLES[section] if field in (f.name for f in dataclasses.fields(model_class(section, kind).Settings))]
+    return [kind for kind in TABLES[section] if field in (f.name for f in dataclasses.fields(class_of(section, kind).Settings))]

@@ -41,7 +41,8 @@ def extract(
     elif export:
         export_videos(config, crf, worker, workers)
     elif video:
-        options = VideoImport(config.play.frames_per_second if fps is None else fps, tuple(crop or ()), cut)
+        size = (config.record.height, config.record.width)
+        options = VideoImport(config.play.frames_per_second if fps is None else fps, tuple(crop or ()), cut, size)
         import_videos(config, video, options, worker, workers, max(1, (os.cpu_count() or 1) // workers))
     elif config.record.agent == "human":
         if workers > 1:

@@ -7,9 +7,10 @@ from keras import ops
 from genie_tf.config import IDM_MODEL, JUDGE, TOKENIZER, Config, world_model
 from genie_tf.episodes.codes import cached_codes, fingerprint
 from genie_tf.episodes.dataset import Episodes
+from genie_tf.episodes.recorded import controls_in
 from genie_tf.errors import UserError
 from genie_tf.files import alone
-from genie_tf.kinds import model_class
+from genie_tf.kinds import class_of
 from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
 from genie_tf.latent_action.keymap import LABELS, learn_keymap, load_keymap, save_keymap
 from genie_tf.training.backend import compiled
@@ -18,7 +19,6 @@ from genie_tf.training.precision import use_fastest_policy
 
 VALIDATION_SAMPLES = 512
 VALIDATION_SEQUENCES = 64
-TRUE_ACTIONS = 15  # number of Procgen's actions
 
 
 def recordings(config: Config, *splits: str) -> dict[str, Episodes]:
@@ -40,12 +40,12 @@ def train_tokenizer(config: Config, live: bool = False):
         The folder of the last checkpoint, `model/<world>/VQVAE_Model_<epochs>`.
     """
     settings = config.tokenizer
-    model = model_class("tokenizer", settings.kind)
+    model = class_of("tokenizer", settings.kind)
     episodes = recordings(config, "train", "validation")
     use_fastest_policy()
     checkpoint = train(
         "tokenizer",
-        lambda: model.from_settings(settings),
+        lambda: model.from_settings(settings, episodes["train"].frame_size),
         model.examples(episodes["train"]).draw,
         model.examples(episodes["validation"]).spread(VALIDATION_SAMPLES),
         config.model_folder,
@@ -70,6 +70,8 @@ def tokens_of(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.nda
     encode = compiled(tokenizer.encode)
 
     def of_one(recording):
+        recording.check_size(tokenizer.frame_size, file.parent)
+
         def compute(rows):
             return ops.convert_to_numpy(encode(ops.convert_to_tensor(recording.frames(rows)))).astype(np.uint16)
 
@@ -99,13 +101,14 @@ def train_latent_action(config: Config, live: bool = False):
         UserError: a setting of the model is invalid.
     """
     settings, folder = config.latent_action, config.model_folder
-    model = model_class("latent_action", settings.kind)
-    model.from_settings(settings)  # raises the error of an invalid setting before any work is done
+    model = class_of("latent_action", settings.kind)
     episodes = recordings(config, "train", "validation")
+    frame_size, controls = episodes["train"].frame_size, controls_in(episodes["train"])
+    model.from_settings(settings, frame_size)  # raises the error of an invalid setting before any work is done
     use_fastest_policy()
     checkpoint = train(
         "latent actions",
-        lambda: model.from_settings(settings),
+        lambda: model.from_settings(settings, frame_size),
         model.examples(episodes["train"], folder, settings).draw,
         model.examples(episodes["validation"], folder, settings).spread(VALIDATION_SAMPLES),
         folder,
@@ -121,15 +124,15 @@ def train_latent_action(config: Config, live: bool = False):
         return checkpoint  # an existing keymap is kept, because it may come from `dream_play_tf.py --calibrate`
     except UserError:
         pass  # there is no keymap yet, or it is damaged
-    if episodes["train"].known.any():
+    if controls is not None:
         labelled = episodes["train"].windows(2, before=1, labelled=True).draw(np.random.default_rng(settings.seed), LABELS)
-        keymap = learn_keymap(codes["train"][labelled], episodes["train"].read(labelled)["action"], settings.codes)
+        keymap = learn_keymap(codes["train"][labelled], episodes["train"].read(labelled)["action"], controls, settings.codes)
         save_keymap(checkpoint, keymap, LABELS)
         print("keymap, from key to latent action: " + ", ".join(f"{key} {code}" for key, code in keymap.items()))
     else:
         save_keymap(checkpoint, {"none": int(np.bincount(codes["train"]).argmax())}, 0)
         print(
-            f"this recording has no true actions, so w, a and d mean nothing: play with the number keys 1 to {settings.codes}, "
+            f"this recording has no true actions, so no key has a meaning: play with the number keys 1 to {settings.codes}, "
             f"or name them, python dream_play_tf.py --world {config.world} --calibrate"
         )
     return checkpoint
@@ -146,6 +149,7 @@ def latent_actions_of(config: Config, episodes: dict[str, Episodes]) -> dict[str
     code = compiled(model.code)
 
     def of_one(recording):
+        recording.check_size(model.frame_size, file.parent)
         take = model.transitions(recording, config.model_folder)
 
         def compute(rows):
@@ -172,19 +176,20 @@ def train_judge(config: Config, live: bool = False):
     """
     settings = config.judge
     episodes = recordings(config, "train", "validation")
-    if not all(recording.known.any() for recording in episodes.values()):
+    controls = controls_in(episodes["train"])
+    if controls is None or not episodes["validation"].known.any():
         raise UserError(f"record/{config.world} has no true actions, and a judge learns from them")
     use_fastest_policy()
     return train(
         "judge",
-        lambda: InverseDynamicsModel(settings.width),
-        InverseDynamicsModel.examples(episodes["train"]).draw,
-        InverseDynamicsModel.examples(episodes["validation"]).spread(VALIDATION_SAMPLES),
+        lambda: InverseDynamicsModel(len(controls), settings.width, episodes["train"].frame_size),
+        InverseDynamicsModel.examples(episodes["train"], controls).draw,
+        InverseDynamicsModel.examples(episodes["validation"], controls).spread(VALIDATION_SAMPLES),
         config.model_folder,
         JUDGE,
         "dream_evaluate_tf.py",
         settings,
-        {"recording": episodes["train"].fingerprint},
+        {"recording": episodes["train"].fingerprint, "controls": str(controls.lists)},
         live,
     )
 
@@ -207,16 +212,17 @@ def train_world_model(config: Config, live: bool = False):
         UserError: true actions are requested, but the recording has episodes without them.
     """
     settings = config.dynamics
-    model = model_class("dynamics", settings.kind)
+    model = class_of("dynamics", settings.kind)
     guided = settings.actions == "true"
     episodes = recordings(config, "train", "validation")
-    if guided and not all(recording.known.all() for recording in episodes.values()):
+    controls = controls_in(episodes["train"]) if guided else None
+    if guided and (controls is None or not all(recording.known.all() for recording in episodes.values())):
         raise UserError(f"record/{config.world} has episodes without true actions: train with --dynamics.actions latent")
     tokenizer, tokenizer_file = load_tokenizer(config)
     codes, tokens = tokenizer.codes, tokens_of(config, episodes)
     inputs = {"recording": episodes["train"].fingerprint, "tokenizer": fingerprint(tokenizer_file)}
-    if guided:
-        count, actions = TRUE_ACTIONS, {split: recording.action for split, recording in episodes.items()}
+    if controls is not None:
+        count, actions = controls.count, {split: recording.action for split, recording in episodes.items()}
     else:
         latent_action, latent_action_file = load_latent_action(config)
         count, actions = latent_action.codes, latent_actions_of(config, episodes)
@@ -226,7 +232,7 @@ def train_world_model(config: Config, live: bool = False):
     def examples(split: str):
         return model.examples(episodes[split].windows(settings.length), tokens[split], actions[split], settings, codes)
 
-    return train(
+    checkpoint = train(
         "dynamics",
         lambda: model.from_settings(settings, codes, tokens["train"].shape[1], count),
         examples("train").draw,
@@ -238,3 +244,6 @@ def train_world_model(config: Config, live: bool = False):
         inputs,
         live,
     )
+    if controls is not None:
+        save_keymap(checkpoint, dict(zip(controls, map(int, controls.first))), 0)
+    return checkpoint

@@ -11,7 +11,7 @@ from genie_tf.dynamics.sampling import sampling_noise
 from genie_tf.episodes.codes import fingerprint
 from genie_tf.errors import UserError
 from genie_tf.latent_action import FRAMES
-from genie_tf.latent_action.keymap import TRUE_KEYMAP, load_keymap
+from genie_tf.latent_action.keymap import load_keymap
 from genie_tf.training.backend import compiled, in_batches
 from genie_tf.training.loop import load_checkpoint, load_facts
 
@@ -27,15 +27,15 @@ class World:
         tokenizer: Converts frames to tokens and back.
         latent_action: Infers the latent actions of the prompt; None in a guided world.
         dynamics: Predicts the next tokens from past tokens and actions.
-        keymap: A dict from keys ("none", "a", "d", "w", "aw", "dw") to actions.
+        keymap: A dict from keys, such as "none", "a" and "aw", to actions.
         sampling_steps: MaskGIT steps per frame.
         temperature: Temperature of the drawn tokens.
         seed: Seed of the sampling.
 
     Example:
         world = World.load("model/coinrun_plain")
-        world.reset(frames)          # uint8 (B, P, 64, 64, 3)
-        frame = world.step(actions)  # int (B,) -> uint8 (B, 64, 64, 3)
+        world.reset(frames)          # uint8 (B, P, H, W, 3)
+        frame = world.step(actions)  # int (B,) -> uint8 (B, H, W, 3)
     """
 
     def __init__(
@@ -73,19 +73,21 @@ class World:
         folder = Path(folder)
         tokenizer, tokenizer_file = load_checkpoint(folder, TOKENIZER, "tokenizer_training.py")
         inputs = {"tokenizer": tokenizer_file}
-        latent_action, keymap = None, TRUE_KEYMAP
+        latent_action = None
         if not guided:
             latent_action, inputs["latent_action"] = load_checkpoint(folder, IDM_MODEL, "idm_training.py")
             keymap = load_keymap(inputs["latent_action"].parent, latent_action.codes)
         dynamics, file = load_checkpoint(folder, world_model(guided), "dream_train_tf.py")
         trained_on = load_facts(file.parent, "dream_train_tf.py")["inputs"]
+        if guided:
+            keymap = load_keymap(file.parent, dynamics.actions, "dream_train_tf.py")
         for name, model_file in inputs.items():
             if trained_on.get(name) != fingerprint(model_file):
                 raise UserError(f"{file.parent} was trained on another {name} model: run `python dream_train_tf.py` again")
         return cls(tokenizer, latent_action, dynamics, keymap, **settings)
 
     def infer_actions(self, frames: np.ndarray) -> np.ndarray:
-        """Infer the latent actions int32 (B, P - 1) between frames uint8 (B, P, 64, 64, 3).
+        """Infer the latent actions int32 (B, P - 1) between frames uint8 (B, P, H, W, 3).
 
         Raises:
             UserError: the world is guided.
@@ -105,11 +107,11 @@ class World:
         """Start a rollout after the last frame of `prompt`.
 
         Args:
-            prompt: uint8 (B, P, 64, 64, 3), P ≥ 1. Several frames show the velocity; four are recommended.
+            prompt: uint8 (B, P, H, W, 3), P ≥ 1. Several frames show the velocity; four are recommended.
             actions: int (B, P - 1), the actions between the frames. By default they are inferred from the frames.
 
         Returns:
-            The last prompt frame, uint8 (B, 64, 64, 3).
+            The last prompt frame, uint8 (B, H, W, 3).
 
         Raises:
             UserError: the world is guided, and the prompt has several frames but no actions.
@@ -126,7 +128,7 @@ class World:
         """Append given frames to the past, instead of predicted frames.
 
         Args:
-            frames: uint8 (B, 64, 64, 3).
+            frames: uint8 (B, H, W, 3).
             actions: int (B,), the actions that led to the frames.
         """
         tokens = self._encode(ops.convert_to_tensor(frames))
@@ -149,7 +151,7 @@ class World:
             actions: int (B,).
 
         Returns:
-            The next frame, uint8 (B, 64, 64, 3).
+            The next frame, uint8 (B, H, W, 3).
         """
         noise = sampling_noise(len(actions), self.dynamics.tokens, self.dynamics.codes, self.sampling_steps, self.noise_seed)
         frame, self.past = self._next(self.past, ops.convert_to_tensor(np.asarray(actions, np.int32)), noise)
@@ -163,3 +165,8 @@ class World:
     def actions(self) -> int:
         """Number of actions."""
         return self.dynamics.actions
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of the frames."""
+        return self.tokenizer.frame_size

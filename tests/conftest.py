@@ -22,6 +22,13 @@ os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
 import pytest
 
+from genie_tf.quiet import quiet
+
+with quiet():
+    from genie_tf.episodes.procgen_game import ProcgenSettings
+    from genie_tf.episodes.recorder import controls_of
+
+COINRUN = controls_of(ProcgenSettings())
 ROOT = Path(__file__).parent.parent
 TINY = """
 world: tiny
@@ -99,7 +106,13 @@ def plain_graphs():
     gc.freeze()  # clearing Keras's session after each script collects garbage: the libraries' objects are never it
 
 
-LONGEST = ("test_backends", "test_scripts", "test_recording", "test_notebooks")  # they begin, so that both workers end together
+LONGEST = (
+    "test_backends",
+    "test_scripts",
+    "test_recording",
+    "test_games",
+    "test_notebooks",
+)  # they begin, so that both workers end together
 
 
 def pytest_collection_modifyitems(items):

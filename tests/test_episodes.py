@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import COINRUN
 
-from genie_tf.config import RecordConfig
-from genie_tf.episodes.agents import ORIGINAL
 from genie_tf.episodes.dataset import Episodes, batches
-from genie_tf.episodes.format import BLOCK, EPISODE_DTYPE, UNKNOWN, Episode, EpisodeWriter
+from genie_tf.episodes.format import BLOCK, UNKNOWN, Episode, EpisodeWriter, episode_dtype
+from genie_tf.episodes.procgen_game import ProcgenSettings
 from genie_tf.episodes.recorder import SHARDS, SPLITS, record, record_shard, shard_game, shard_levels
 from genie_tf.errors import UserError
 from genie_tf.files import save_array
 
-SMALL = RecordConfig(
+SMALL = ProcgenSettings(
     hold=3, train_frames=128 * 90, validation_frames=128, test_frames=128, train_levels=40, validation_levels=16, test_levels=24
 )
 
@@ -39,10 +39,10 @@ def test_episode_is_one_structured_array_of_one_level(shard):
     assert len(files) == stats["episodes"] > stats["cut"] == 16 and sum(map(len, episodes)) == stats["frames"] == 16 * 90
     assert sum(episode["reward"].sum() for episode in episodes) == stats["reward"]
     for episode in episodes:
-        assert episode.dtype == EPISODE_DTYPE
+        assert episode.dtype == episode_dtype((64, 64))
         assert episode["first"][0] and not episode["first"][1:].any()
         assert len(set(episode["level"])) == 1
-        assert set(episode["action"]) <= set(ORIGINAL)
+        assert set(episode["action"]) <= set(COINRUN.first)
 
 
 def test_replayed_actions_give_the_recorded_frames_and_rewards(shard):
@@ -54,7 +54,8 @@ def test_replayed_actions_give_the_recorded_frames_and_rewards(shard):
     place, held, owed = [0] * 16, [0] * 16, [0.0] * 16
     episodes_ended = 0
     while any(place[i] < len(rows[i]) for i in range(16)):
-        reward, observation, first = env.observe()
+        seen, frames = env.observe(), env.frames()
+        reward, first = seen["reward"], seen["first"]
         act = np.full(16, 4, np.int32)
         for i in range(16):
             if held[i] and place[i] <= len(rows[i]):
@@ -66,7 +67,7 @@ def test_replayed_actions_give_the_recorded_frames_and_rewards(shard):
                 assert place[i] == len(rows[i]) or rows[i][place[i]]["first"]
             if held[i] == 0 and place[i] < len(rows[i]):
                 row = rows[i][place[i]]
-                np.testing.assert_array_equal(observation["rgb"][i], row["frame"])
+                np.testing.assert_array_equal(frames[i], row["frame"])
                 if place[i]:
                     assert rows[i][place[i] - 1]["reward"] == owed[i]
                 place[i], held[i], owed[i] = place[i] + 1, SMALL.hold, 0.0
@@ -88,7 +89,7 @@ def test_splits_share_no_level_by_the_game_s_own_word():
             for _ in range(150):
                 env.act(np.full(16, 7, np.int32))
                 env.observe()
-                here |= {info["level_seed"] for info in env.get_info()}
+                here |= set(env.levels())
             env.close()
             assert here <= set(range(start, start + count))
             seen[split] |= here
@@ -101,7 +102,7 @@ def files_of(folder):
 
 
 def test_same_seed_same_episodes_whatever_the_workers_and_interruptions(tmp_path, monkeypatch):
-    config = RecordConfig(train_frames=128 * 20, validation_frames=128, test_frames=128, train_levels=80)
+    config = ProcgenSettings(train_frames=128 * 20, validation_frames=128, test_frames=128, train_levels=80)
     monkeypatch.chdir(tmp_path)
     record(config, "one")
     for worker in range(3):
@@ -121,7 +122,7 @@ def test_same_seed_same_episodes_whatever_the_workers_and_interruptions(tmp_path
 
 def test_other_settings_do_not_mix_into_a_recording(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = RecordConfig(hold=4, train_frames=128, validation_frames=128, test_frames=128)
+    config = ProcgenSettings(hold=4, train_frames=128, validation_frames=128, test_frames=128)
     record(config, "one")
     for _state in ("done", "begun"):
         with pytest.raises(UserError, match="hold 4 -> 5"):
@@ -133,15 +134,15 @@ def test_other_settings_do_not_mix_into_a_recording(tmp_path, monkeypatch):
 
 
 def test_bad_files_are_named_skipped_and_counted(tmp_path, capfd):
-    good = np.zeros(3, EPISODE_DTYPE)
+    good = np.zeros(3, episode_dtype((64, 64)))
     save_array(tmp_path / "good.npy", good)
     whole = (tmp_path / "good.npy").read_bytes()
     (tmp_path / "truncated.npy").write_bytes(whole[:-1])
     (tmp_path / "empty.npy").write_bytes(b"")
     np.save(tmp_path / "pickled.npy", np.array([{"frame": 1}], dtype=object), allow_pickle=True)
     np.save(tmp_path / "floats.npy", np.zeros((3, 64, 64, 3), np.float32))
-    np.save(tmp_path / "none.npy", np.zeros(0, EPISODE_DTYPE))
-    writer = EpisodeWriter(tmp_path / "short.b2nd")
+    np.save(tmp_path / "none.npy", np.zeros(0, episode_dtype((64, 64))))
+    writer = EpisodeWriter(tmp_path / "short.b2nd", (64, 64))
     for frame in np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3)):
         writer.append(frame, 1, 1)
     writer.close()
@@ -160,11 +161,11 @@ def test_bad_files_are_named_skipped_and_counted(tmp_path, capfd):
 def test_writer_keeps_every_row_and_an_unfinished_episode_has_no_name(tmp_path, ending):
     rng = np.random.default_rng(0)
     for length in (1, BLOCK, 2 * BLOCK + 7):
-        rows = np.zeros(length, EPISODE_DTYPE)
+        rows = np.zeros(length, episode_dtype((64, 64)))
         rows["frame"], rows["action"], rows["level"] = rng.integers(0, 256, rows["frame"].shape), rng.integers(0, 15, length), 9
         rows["reward"], rows["first"] = rng.integers(0, 3, length), np.arange(length) == 0
         path = tmp_path / f"{length}.{ending}"
-        writer = EpisodeWriter(path)
+        writer = EpisodeWriter(path, (64, 64))
         for row in rows:
             writer.append(row["frame"], row["action"], row["level"])
             for _ in range(int(row["reward"])):
@@ -174,14 +175,14 @@ def test_writer_keeps_every_row_and_an_unfinished_episode_has_no_name(tmp_path, 
         np.testing.assert_array_equal(Episode(path).rows(), rows)
         if ending == "npy":
             np.testing.assert_array_equal(np.load(path, mmap_mode="r", allow_pickle=False), rows)
-    left = EpisodeWriter(tmp_path / f"left.{ending}")
+    left = EpisodeWriter(tmp_path / f"left.{ending}", (64, 64))
     left.append(rows["frame"][0], 1, 1)
     left.abandon()
     assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_damage_inside_a_compressed_episode_is_named(tmp_path):
-    writer = EpisodeWriter(tmp_path / "a.b2nd")
+    writer = EpisodeWriter(tmp_path / "a.b2nd", (64, 64))
     for frame in np.random.default_rng(0).integers(0, 5, (200, 64, 64, 3)):
         writer.append(frame, 1, 1)
     writer.close()
@@ -208,7 +209,7 @@ def test_compressed_recording_holds_the_same_in_a_fraction(shard, tmp_path):
 
 def test_episodes_of_unknown_actions_are_told_apart(tmp_path):
     for name, action in (("a", 3), ("b", UNKNOWN)):
-        episode = np.zeros(4, EPISODE_DTYPE)
+        episode = np.zeros(4, episode_dtype((64, 64)))
         episode["action"] = action
         save_array(tmp_path / f"{name}.npy", episode)
     episodes = Episodes(tmp_path)
@@ -218,7 +219,7 @@ def test_episodes_of_unknown_actions_are_told_apart(tmp_path):
 
 def test_windows_stay_in_their_episode_and_frames_are_those_of_the_rows(tmp_path):
     for name, length in (("a", 3), ("b", 5), ("c", 1)):
-        episode = np.zeros(length, EPISODE_DTYPE)
+        episode = np.zeros(length, episode_dtype((64, 64)))
         episode["frame"] += np.arange(length, dtype=np.uint8)[:, None, None, None] + 10 * ord(name) % 200
         episode["level"] = ord(name)
         save_array(tmp_path / f"{name}.npy", episode)

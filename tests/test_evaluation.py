@@ -4,13 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from conftest import FIGURES, refused
+from conftest import COINRUN, FIGURES, refused
 from scipy import linalg, stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from genie_tf.cli import parse, quiet
+from genie_tf.cli import parse
 from genie_tf.episodes.dataset import Episodes
-from genie_tf.episodes.format import EPISODE_DTYPE
+from genie_tf.episodes.format import episode_dtype
+from genie_tf.episodes.recorded import recorded_with
 from genie_tf.errors import UserError
 from genie_tf.evaluation import features
 from genie_tf.evaluation.features import block_statistics, inception_features, load_inception, load_video_features
@@ -31,13 +32,13 @@ from genie_tf.evaluation.metrics import (
 )
 from genie_tf.evaluation.rollouts import HORIZON, PROMPT, Moments, another, dream_all, evaluation_windows, rollout
 from genie_tf.files import save_array
-from genie_tf.latent_action.keymap import DIRECTIONS, KEY_ACTIONS, KEY_DIRECTIONS, KEY_OF_ACTION, KEYS, TRUE_KEYMAP
+from genie_tf.quiet import quiet
 from genie_tf.stages import latent_actions_of
 from genie_tf.world import World
 
 with quiet():
     from genie_tf.evaluation.frames import dream_figures, far_off_figures, lasting_figures
-    from genie_tf.evaluation.game import look_different, play_on, recorded_with
+    from genie_tf.evaluation.game import look_different, play_on
     from genie_tf.evaluation.latent_actions import visible_effect
     from genie_tf.evaluation.obedience import matching_figures, obedience_figures
 
@@ -138,7 +139,7 @@ def test_block_statistics():
 
 def test_windows_are_one_an_episode_and_whole(tmp_path):
     for name, length in (("a", 20), ("b", 14), ("c", 13), ("d", 40)):
-        save_array(tmp_path / f"{name}.npy", np.zeros(length, EPISODE_DTYPE))
+        save_array(tmp_path / f"{name}.npy", np.zeros(length, episode_dtype((64, 64))))
     episodes = Episodes(tmp_path)
     starts = evaluation_windows(episodes, 14, 10, seed=1)
     episode, step = episodes.locate(starts)
@@ -150,7 +151,7 @@ def test_windows_are_one_an_episode_and_whole(tmp_path):
 class KnownWorld:
     """A world whose answer is known: the true future, the last frame, noise that ignores the action, or obedience."""
 
-    latent_action, keymap = "not asked", TRUE_KEYMAP
+    latent_action, keymap = "not asked", dict(zip(COINRUN, COINRUN.first))
     actions = 3
 
     def __init__(self, kind, frames):
@@ -309,7 +310,7 @@ def test_an_effect_is_visible_where_no_other_key_has_it():
     shown[2] = 0  # nothing moves
     alive = np.ones((4, 6), bool)
     alive[3, 5] = False
-    visible = visible_effect(pictures_of(shown), alive, pictures_of([1, 0, 0, 1]), np.array([1, 5, 7, 1]))
+    visible = visible_effect(pictures_of(shown), alive, pictures_of([1, 0, 0, 1]), np.array([1, 5, 7, 1]), COINRUN)
     assert visible["key"].tolist() == [True, False, False, False]
     assert visible["direction"].tolist() == [True, True, False, False]
 
@@ -318,17 +319,19 @@ def test_dreams_match_the_game_or_do_not():
     game = pictures_of(np.tile(np.arange(6), (10, 1)))
     game[:, 3] = game[:, 0]  # jumping does nothing
     alive = np.ones((10, 6), bool)
-    perfect = matching_figures(game, game, alive, 1, "")
+    perfect = matching_figures(game, game, alive, 1, "", COINRUN)
     assert perfect["counterfactual.match.1"]["value"] == 1
     assert perfect["counterfactual.chance.1"]["value"] == pytest.approx(1 / 5)
-    turned = matching_figures(game[:, [0, 2, 1, 3, 4, 5]], game, alive, 1, "")
+    turned = matching_figures(game[:, [0, 2, 1, 3, 4, 5]], game, alive, 1, "", COINRUN)
     assert turned["counterfactual.match.1"]["value"] == pytest.approx(4 / 6)
     assert turned["counterfactual.match.1.a"]["value"] == 0 and turned["counterfactual.match.1.dw"]["value"] == 1
-    copy = matching_figures(np.repeat(game[:, 1:2], 6, axis=1), game, alive, 1, "_copy")
+    copy = matching_figures(np.repeat(game[:, 1:2], 6, axis=1), game, alive, 1, "_copy", COINRUN)
     assert copy["counterfactual.match_copy.1"]["value"] == pytest.approx(1 / 6)
     alive[:, 2] = False
-    assert matching_figures(game, game, alive, 1, "")["counterfactual.match.1"]["value"] == 1
-    assert matching_figures(game[:, :1].repeat(6, 1), game[:, :1].repeat(6, 1), alive, 1, "") == {}  # nothing to tell apart
+    assert matching_figures(game, game, alive, 1, "", COINRUN)["counterfactual.match.1"]["value"] == 1
+    assert (
+        matching_figures(game[:, :1].repeat(6, 1), game[:, :1].repeat(6, 1), alive, 1, "", COINRUN) == {}
+    )  # nothing to tell apart
 
 
 def test_obedience_is_what_the_judge_reads():
@@ -340,19 +343,18 @@ def test_obedience_is_what_the_judge_reads():
 
     alive = np.ones((5, 20), bool)
     alive[1:, 15:] = False
-    figures = obedience_figures(infer, films, alive, asked, np.arange(5), (1, 10, 20), "")
+    figures = obedience_figures(infer, films, alive, asked, np.arange(5), (1, 10, 20), "", COINRUN)
     assert figures["obey.key_f1.10"]["value"] == 1 and figures["obey.key_f1.10"]["n"] == 50
     assert figures["obey.key_f1.1"]["n"] == 5 and figures["obey.key_f1.20"]["n"] == 30
-    other = obedience_figures(infer, films, alive, (asked + 1) % 6, np.arange(5), (10,), "")
+    other = obedience_figures(infer, films, alive, (asked + 1) % 6, np.arange(5), (10,), "", COINRUN)
     assert other["obey.key_f1.10"]["value"] == 0
 
 
 def test_keys_are_what_actions_do():
-    for action, key in enumerate(KEY_OF_ACTION):
-        name = list(KEYS)[key]
-        assert DIRECTIONS[action] == KEY_DIRECTIONS[key]
-        assert ("w" in name) == (action in (2, 5, 8))
-        assert action not in KEYS[name] or action in TRUE_KEYMAP.values() or action == 3
+    ways = {0: 0, 1: 0, 2: 0, 6: 2, 7: 2, 8: 2}  # Procgen's actions to the left and to the right
+    for action, key in enumerate(COINRUN.of_action):
+        assert COINRUN.direction_of(np.array(action)) == ways.get(action, 1)
+        assert ("w" in COINRUN.names[key]) == (action in (2, 5, 8))
 
 
 # The whole -----------------------------------------------------------------------------------------
@@ -360,11 +362,11 @@ def test_keys_are_what_actions_do():
 
 def test_a_code_that_means_something_else_in_some_levels_is_seen():
     levels = np.repeat(np.arange(100, 150), 40)
-    actions = np.tile(KEY_ACTIONS[[1, 2]], 1000)  # a and d by turns
+    actions = np.tile(COINRUN.first[[1, 2]], 1000)  # a and d by turns
     codes = np.tile([0, 1], 1000)
     codes[levels >= 140] = 1 - codes[levels >= 140]
-    probed = probes(np.tile([0, 1], 1000), actions, 2)
-    figures = level_set_figures(codes, actions, levels, levels, probed)
+    probed = probes(np.tile([0, 1], 1000), actions, 2, COINRUN)
+    figures = level_set_figures(codes, actions, levels, levels, probed, COINRUN)
     for number, share in ((1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0), (5, 0.0)):
         for code, key in ((0, "a"), (1, "d")):
             assert figures[f"latent_action.means.{code}.{key}.{number}"]["value"] == share

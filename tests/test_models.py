@@ -9,6 +9,7 @@ from keras import ops
 
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
 from genie_tf.dynamics.sampling import sample_tokens, sampling_noise, unmasking_schedule
+from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
 from genie_tf.latent_action.motion_rank import MIRROR, MotionRankModel, fused_rank, mirrored, part_of, rank_in
 from genie_tf.latent_action.registration import register
 from genie_tf.latent_action.st_transformer import STLatentActionModel
@@ -409,3 +410,31 @@ def test_saved_model_loads_equal_and_trains(name, request, tmp_path):
     loaded.compile(keras.optimizers.Adam(3e-3))
     losses = loaded.fit(x, epochs=12, batch_size=8, verbose=0).history["loss"]
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+# Judge ---------------------------------------------------------------------------------------------
+
+
+def test_the_judge_finds_a_small_figure_wherever_it_is():
+    """On a black background, which a network on plain pixels sees as one large constant."""
+    rng = np.random.default_rng(3)
+    keras.utils.set_random_seed(3)
+    model = InverseDynamicsModel(5, width=32, frame_size=(48, 64))
+    model.build()
+    model.compile(keras.optimizers.Adam(3e-3))
+    ways = np.array([[0, 0], [0, -3], [0, 3], [-3, 0], [3, 0]])
+
+    def play(batch):
+        keys = rng.integers(0, 5, (batch, 4))
+        place = rng.integers(14, [34, 50], (batch, 2))
+        frames = np.zeros((batch, 5, 48, 64, 3), np.uint8)
+        for i in range(batch):
+            for t in range(5):
+                row, column = place[i] + ways[keys[i, :t]].sum(axis=0)
+                frames[i, t, row - 2 : row + 2, column - 2 : column + 2] = (200, 120, 40)
+        return {"frames": frames, "keys": keys[:, -1]}
+
+    for _ in range(120):
+        model.train_on_batch(play(32))
+    films = play(256)
+    assert np.mean(ops.convert_to_numpy(model.infer(films["frames"])) == films["keys"]) > 0.9

@@ -5,11 +5,13 @@ import time
 
 import numpy as np
 import pytest
+from conftest import COINRUN
 
 from genie_tf.cli import parse
+from genie_tf.episodes.controls import chord, control_of
 from genie_tf.errors import UserError
-from genie_tf.latent_action.keymap import KEYS, LABELS, learn_keymap
-from genie_tf.play.keys import key_name, keys_of
+from genie_tf.latent_action.keymap import LABELS, learn_keymap
+from genie_tf.play.keys import keys_of
 from genie_tf.world import World
 
 
@@ -21,8 +23,12 @@ def config(tiny, monkeypatch):
 
 def test_keys():
     assert keys_of("dw.[wd][ad]") == ["d", "w", "none", "dw", "none"]
-    assert key_name("wa") == "aw" and key_name("") == "none" and key_name("wad") == "w"
-    for bad in ("", "x", "[w", "w]", "[[w]]"):
+    assert keys_of("[space+a]x3") == ["a+space", "x", "3"]
+    assert chord("wa") == "aw" and chord("") == "none" and chord("wad") == "w" and chord(["space", "d"]) == "d+space"
+    names = ["none", "a", "w", "d+space"]
+    assert control_of("wa", names) == "a" and control_of(["d", "space", "w"], names) == "d+space"
+    assert control_of("d", names) == "none" and control_of("d", ["a", "w"]) is None
+    for bad in ("", "X", "[w", "w]", "[[w]]", "!"):
         with pytest.raises(UserError):
             keys_of(bad)
 
@@ -32,7 +38,7 @@ def test_keymap_finds_the_codes_from_200_labels():
     code_of = {3: 5, 4: 5, 1: 2, 7: 0, 5: 6, 2: 1, 8: 3}
     actions = rng.choice(list(code_of), LABELS)
     codes = np.array([code_of[action] if rng.random() < 0.6 else rng.integers(8) for action in actions])
-    assert learn_keymap(codes, actions, 8) == {key: code_of[true[0]] for key, true in KEYS.items()}
+    assert learn_keymap(codes, actions, COINRUN, 8) == {key: code_of[true[0]] for key, true in COINRUN.items()}
 
 
 def test_world_steps_like_an_environment(config):
@@ -52,7 +58,7 @@ def test_world_steps_like_an_environment(config):
 
 def test_every_key_has_an_action(config):
     world = World.load(config.model_folder)
-    assert set(world.keymap) == set(KEYS) and all(0 <= code < world.actions for code in world.keymap.values())
+    assert set(world.keymap) == set(COINRUN) and all(0 <= code < world.actions for code in world.keymap.values())
 
 
 def test_window_opens_plays_restarts_and_closes(config, monkeypatch):
@@ -109,7 +115,7 @@ def test_calibration_names_each_latent_action_by_the_key_that_was_pressed(copy, 
     monkeypatch.chdir(copy.folder)
     config = parse("test", arguments=["--config", "tiny.yaml"])[0]
     before = World.load(config.model_folder).keymap
-    answers = ["d", ".", "space", "wd", "d", "q"]
+    answers = ["d", ".", "u", "wd", "d", "q"]
     shown: list[set[str]] = []
     press = session.Session.press
 
@@ -118,7 +124,7 @@ def test_calibration_names_each_latent_action_by_the_key_that_was_pressed(copy, 
             shown.append(set())
         shown[-1].add(key)
         answer = answers[int(key) - 1]
-        for letter in [answer] if answer == "space" else answer:
+        for letter in answer:
             pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.key.key_code(letter)))
         return press(self, key)
 

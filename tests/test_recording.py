@@ -6,12 +6,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import FIGURES, ROOT, Place, refused, run_on_full_disk, start, wait_for
+from PIL import Image
 
 from genie_tf.episodes.dataset import Episodes
+from genie_tf.episodes.video import encode_video
 
 
 def test_collection_runs_workers_in_parallel_and_fails_if_one_fails(place):
@@ -129,18 +132,19 @@ def test_full_disk_stops_an_import_in_one_line_and_leaves_no_broken_file(place, 
 
 
 def test_a_world_is_made_of_videos_alone_and_says_that_it_has_no_true_actions(tiny, tmp_path):
+    """Clips of 101 x 75 pixels at 12.5 frames a second, to frames of 64 x 48."""
     place = Place(tmp_path)
-    copy_some(tiny, place, 48)
-    place.make("extract.py", "--export", "mp4")
     for split in ("train", "validation", "test"):
         (tmp_path / "clips" / split).mkdir(parents=True)
-        for clip in sorted((tmp_path / "record" / "tiny" / "mp4" / split).glob("*.mp4")):
-            clip.rename(tmp_path / "clips" / split / clip.name)
-    shutil.rmtree(tmp_path / "record" / "tiny")
+        for episode in Episodes(tiny.folder / "record" / "tiny" / split).episodes[:48]:
+            pictures = [np.asarray(Image.fromarray(frame).resize((101, 75))) for frame in episode.rows()["frame"]]
+            (tmp_path / "clips" / split / f"{Path(episode.path).stem}.mp4").write_bytes(encode_video(np.stack(pictures), 12.5))
 
-    said = place.make("extract.py", "--video", "clips/*/*.mp4", "--name", "mine", "--cut", "0")
+    size = ("--record.height", "48", "--record.width", "64")
+    said = place.make("extract.py", "--video", "clips/*/*.mp4", "--name", "mine", "--cut", "0", "--fps", "12.5", *size)
     assert "0 skipped" in said
-    assert not Episodes(tmp_path / "record" / "mine" / "train").known.any()
+    train = Episodes(tmp_path / "record" / "mine" / "train")
+    assert not train.known.any() and train.frame_size == (48, 64)
     assert "unknown 100.0 %" in place.make("extract.py", "--describe", "record/mine")
     world = ("--world", "mine")
     place.make("tokenizer_training.py", *world)

@@ -104,7 +104,7 @@ def test_a_person_plays_the_dream_in_a_window(tiny, screen):
 def test_a_person_names_the_latent_actions_in_a_window(copy, screen):
     process = screen.open(copy, "dream_play_tf.py", "--calibrate")
     question = None
-    for answer in ("d", ".", "space", "w", "a", "d"):
+    for answer in ("d", ".", "u", "w", "a", "d"):
         question = shown(screen, "words", question)
         screen.hand("key", {".": "period"}.get(answer, answer))
     assert process.wait(30) == 0, process.stderr.read()

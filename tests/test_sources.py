@@ -8,16 +8,17 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import COINRUN, ROOT
 
 from genie_tf.cli import parse
-from genie_tf.config import Config, PlayConfig, RecordConfig
+from genie_tf.config import Config, PlayConfig
 from genie_tf.episodes import recorder
 from genie_tf.episodes.agents import ORIGINAL, make_agent
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.describe import describe_recording, describe_split
-from genie_tf.episodes.format import EPISODE_DTYPE, UNKNOWN
-from genie_tf.episodes.recorder import MODES, check, level_range, make_game
+from genie_tf.episodes.format import UNKNOWN, episode_dtype
+from genie_tf.episodes.procgen_game import ENV_NAMES, MODES, ProcgenGame, ProcgenSettings
+from genie_tf.episodes.recorder import check, level_range, make_game
 from genie_tf.episodes.video import SIDECAR_DTYPE, VideoImport, encode_video, export_videos, import_videos
 from genie_tf.errors import UserError
 from genie_tf.files import save_array
@@ -29,31 +30,33 @@ KEEP_ALL = VideoImport(frames_per_second=10, cut=0)
 # Games and agents ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("game", recorder.ENV_NAMES)
+@pytest.mark.parametrize("game", ENV_NAMES)
 def test_every_game_and_mode_plays_on_the_levels_it_is_given(game):
     for mode in ["easy", "hard", *(mode for mode, games in MODES.items() if game in games)]:
-        config = RecordConfig(game=game, distribution_mode=mode)
+        config = ProcgenSettings(game=game, distribution_mode=mode)
         check(config)
         env = make_game(config, (70, 5), 2, seed=1)
         for action in range(15):
             env.act(np.full(2, action, np.int32))
-        frames = env.observe()[1]["rgb"]
+        env.observe()
+        frames = env.frames()
         assert frames.shape == (2, 64, 64, 3) and frames.std() > 0
-        assert {info["level_seed"] for info in env.get_info()} <= set(range(70, 75))
+        assert set(env.levels()) <= set(range(70, 75))
         env.close()
 
 
 def test_modes_that_a_game_has_not_are_refused_before_procgen_ends_the_process():
     for game, mode in (("coinrun", "extreme"), ("coinrun", "memory"), ("chaser", "memory"), ("chess", "easy")):
         with pytest.raises(UserError, match="choose"):
-            check(RecordConfig(game=game, distribution_mode=mode))
+            check(ProcgenSettings(game=game, distribution_mode=mode))
 
 
 def test_options_of_the_game_show():
     def first(**options):
-        env = make_game(RecordConfig(**options), (0, 8), 4, seed=1)
+        env = make_game(ProcgenSettings(**options), (0, 8), 4, seed=1)
         env.act(np.full(4, 7, np.int32))
-        return env.observe()[1]["rgb"]
+        env.observe()
+        return env.frames()
 
     plain = first()
     for option in ("use_backgrounds", "paint_vel_info"):
@@ -77,19 +80,21 @@ def test_random_agents_draw_what_their_names_say():
     due = np.arange(64)
 
     def actions(**options):
-        agent = make_agent(RecordConfig(**options), Path(), 64, [1])
+        agent = make_agent(ProcgenSettings(**options), COINRUN, Path(), 64, [1])
         return np.stack([agent.act(None, due) for _ in range(300)])
 
     uniform, original, sticky = actions(agent="uniform"), actions(agent="original"), actions(agent="sticky", keep=0.6)
     np.testing.assert_allclose(np.bincount(uniform.ravel(), minlength=15) / uniform.size, 1 / 15, atol=0.01)
     np.testing.assert_allclose(np.bincount(original.ravel())[ORIGINAL] / original.size, 1 / 7, atol=0.01)
-    assert set(sticky.ravel()) == set(original.ravel()) == set(ORIGINAL)
+    controls = actions(agent="controls")
+    np.testing.assert_allclose(np.bincount(controls.ravel())[COINRUN.first] / controls.size, 1 / 6, atol=0.01)
+    assert set(sticky.ravel()) == set(controls.ravel()) == set(COINRUN.first) and set(original.ravel()) == set(ORIGINAL)
     assert np.mean(original[1:] == original[:-1]) == pytest.approx(1 / 7, abs=0.01)
-    assert np.mean(sticky[1:] == sticky[:-1]) == pytest.approx(0.6 + 0.4 / 7, abs=0.01)
+    assert np.mean(sticky[1:] == sticky[:-1]) == pytest.approx(0.6 + 0.4 / 6, abs=0.01)
 
 
 def test_sticky_agent_keeps_the_action_of_each_environment_also_when_only_some_are_due():
-    agent = make_agent(RecordConfig(agent="sticky", keep=0.999), Path(), 4, [1])
+    agent = make_agent(ProcgenSettings(agent="sticky", keep=0.999), COINRUN, Path(), 4, [1])
     before = agent.last.copy()
     assert (agent.act(None, np.array([1, 3])) == before[[1, 3]]).all() and (agent.last == before).all()
 
@@ -101,10 +106,10 @@ def test_trained_agent_is_kept_resumed_reported_and_recorded_with(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(agent_training, "LEVELS", 6)
     monkeypatch.setattr(agent_training, "PPO_SETTINGS", agent_training.PPO_SETTINGS | {"n_steps": 4, "batch_size": 64})
-    config = Config(world="w", record=RecordConfig(agent="trained", train_frames=256, validation_frames=128, test_frames=128))
+    config = Config(world="w", record=ProcgenSettings(agent="trained", train_frames=256, validation_frames=128, test_frames=128))
     agent_training.train_agent(config, 256)
     said = capsys.readouterr().out
-    assert all(f"{name} " in said for name in ("uniform", "original", "sticky", "trained")) and "6 held-out levels" in said
+    assert all(f"{name} " in said for name in ("uniform", "controls", "sticky", "trained")) and "6 held-out levels" in said
     kept = Path("model/w/agent.zip").read_bytes()
     agent_training.train_agent(config, 256)
     assert "done already" in capsys.readouterr().out and Path("model/w/agent.zip").read_bytes() == kept
@@ -127,17 +132,15 @@ def test_trained_agent_without_its_extra_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "stable_baselines3", None)
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     with pytest.raises(UserError, match=r"pip install -r requirements-agent\.txt"):
-        make_agent(RecordConfig(agent="trained"), Path("agent.zip"), 4, [1])
+        make_agent(ProcgenSettings(agent="trained"), COINRUN, Path("agent.zip"), 4, [1])
 
 
 def test_a_person_plays_the_real_game_and_every_split_gets_an_episode(tmp_path, monkeypatch):
     import pygame
 
-    from genie_tf.play import human
-
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(human, "STEPS_PER_SECOND", 500)
-    config = Config(world="mine", record=RecordConfig(agent="human", hold=2), play=PlayConfig(scale=2))
+    monkeypatch.setattr(ProcgenGame, "steps_per_second", 500.0)
+    config = Config(world="mine", record=ProcgenSettings(agent="human", hold=2), play=PlayConfig(scale=2))
     shown = []
     flip = pygame.display.flip
     monkeypatch.setattr(pygame.display, "flip", lambda: shown.append(1) or flip())
@@ -164,7 +167,7 @@ def test_a_person_plays_the_real_game_and_every_split_gets_an_episode(tmp_path, 
         assert ((recording.levels >= first) & (recording.levels < first + count)).all()
     assert {4, 7, 5} <= set(Episodes("record/mine/train").action)
     with pytest.raises(UserError, match="hold 2 -> 3"):
-        extract(Config(world="mine", record=RecordConfig(agent="human", hold=3)))
+        extract(Config(world="mine", record=ProcgenSettings(agent="human", hold=3)))
     with pytest.raises(UserError, match="one person"):
         extract(config, worker=0, workers=2)
 
@@ -186,7 +189,7 @@ def write(path: Path, frames: np.ndarray, rate: float = 10) -> Path:
 
 
 def imported(pattern, world="v", **options) -> Config:
-    config = Config(world=world)
+    config = Config(world=world, record=ProcgenSettings())
     import_videos(config, str(pattern), dataclasses.replace(KEEP_ALL, **options))
     return config
 
@@ -203,7 +206,7 @@ def everything(world: str) -> dict[str, np.ndarray]:
 
 def test_export_and_import_give_back_every_value(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = RecordConfig(
+    config = ProcgenSettings(
         distribution_mode="hard", use_backgrounds=True, restrict_themes=False, hold=2,
         train_frames=128 * 9, validation_frames=128, test_frames=128,
     )  # fmt: skip
@@ -364,12 +367,12 @@ def test_bad_videos_are_named_skipped_and_counted_and_what_was_read_is_kept(tmp_
 
 def test_videos_and_the_game_do_not_mix(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    recorder.record(RecordConfig(train_frames=128, validation_frames=128, test_frames=128), "w")
+    recorder.record(ProcgenSettings(train_frames=128, validation_frames=128, test_frames=128), "w")
     with pytest.raises(UserError, match="--name of their own"):
         imported(write(tmp_path / "a.mp4", film(5, 1)), "w")
     imported(tmp_path / "a.mp4", "v")
     with pytest.raises(UserError, match="holds videos"):
-        recorder.record(RecordConfig(), "v")
+        recorder.record(ProcgenSettings(), "v")
 
 
 def test_workers_share_the_videos_and_later_ones_are_added(tmp_path, monkeypatch):
@@ -378,7 +381,7 @@ def test_workers_share_the_videos_and_later_ones_are_added(tmp_path, monkeypatch
         write(tmp_path / "clips" / f"{number:02d}.mp4", film(4, number))
     imported("clips/*", "one")
     for worker in range(2):
-        import_videos(Config(world="two"), "clips/*", KEEP_ALL, worker, 2)
+        import_videos(Config(world="two", record=ProcgenSettings()), "clips/*", KEEP_ALL, worker, 2)
     one, two = everything("one"), everything("two")
     for split in recorder.SPLITS:
         np.testing.assert_array_equal(one[split], two[split])
@@ -402,7 +405,7 @@ def test_a_recording_is_described(tmp_path, capsys):
     for split, count in (("train", 5), ("test", 2)):
         (tmp_path / split).mkdir()
         for number in range(count):
-            episode = np.zeros(10 * (number + 1), EPISODE_DTYPE)
+            episode = np.zeros(10 * (number + 1), episode_dtype((64, 64)))
             episode["frame"], episode["level"], episode["action"] = 50 * number, number % 3, [7, 1] * (5 * (number + 1))
             episode["reward"][-1] = 10 * (number == 1)
             save_array(tmp_path / split / f"{number}.npy", episode)

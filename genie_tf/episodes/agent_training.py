@@ -15,12 +15,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 from tqdm import tqdm
 
-from genie_tf.config import Config, RecordConfig
+from genie_tf.config import Config, RecordSettings
 from genie_tf.episodes.agents import POLICY, make_agent
-from genie_tf.episodes.format import FRAME_SIZE
-from genie_tf.episodes.recorder import check, level_range, make_game
+from genie_tf.episodes.recorder import check, controls_of, level_range, make_game
 from genie_tf.episodes.returns import held_out_returns
 from genie_tf.files import alone, write_whole
+from genie_tf.kinds import class_of
 
 ENVIRONMENTS = 64
 ROLLOUT = 128  # decisions of each environment between two updates
@@ -33,15 +33,16 @@ PPO_SETTINGS: dict[str, Any] = {  # as in Procgen's paper (arXiv 1912.01588), wi
 
 
 class HeldGame(VecEnv):
-    """A vectorised Procgen game for stable-baselines3. A step is one decision; its action is held as in the recorder."""
+    """A vectorised game for stable-baselines3. A step is one decision; its action is held as in the recorder."""
 
-    def __init__(self, env, hold: int):
-        actions, frame = gymnasium.spaces.Discrete(15), gymnasium.spaces.Box(0, 255, (FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
-        super().__init__(env.num, frame, actions)
-        self.env, self.hold = env, hold
+    def __init__(self, env, environments: int, actions: int, settings: RecordSettings):
+        frame = gymnasium.spaces.Box(0, 255, (settings.height, settings.width, 3), np.uint8)
+        super().__init__(environments, frame, gymnasium.spaces.Discrete(actions))
+        self.env, self.hold = env, settings.hold
 
     def reset(self):
-        return self.env.observe()[1]["rgb"]
+        self.env.observe()
+        return self.env.frames()
 
     def step_async(self, actions):
         self.actions = np.asarray(actions, np.int32)
@@ -51,10 +52,10 @@ class HeldGame(VecEnv):
         total, done = np.zeros(self.num_envs, np.float32), np.zeros(self.num_envs, bool)
         for _ in range(self.hold):
             self.env.act(self.actions)
-            reward, observation, first = self.env.observe()
-            total += reward * ~done
-            done |= first
-        return observation["rgb"], total, done, [{} for _ in range(self.num_envs)]
+            seen = self.env.observe()
+            total += seen["reward"].astype(np.float32) * ~done
+            done |= seen["first"]
+        return self.env.frames(), total, done, [{} for _ in range(self.num_envs)]
 
     def close(self):
         self.env.close()
@@ -114,7 +115,8 @@ def train_agent(config: Config, steps: int) -> None:
     file = config.model_folder / POLICY
     file.parent.mkdir(parents=True, exist_ok=True)
     game = make_game(config.record, level_range(config.record, "train"), ENVIRONMENTS, config.record.seed, os.cpu_count() or 1)
-    env = VecNormalize(VecMonitor(HeldGame(game, config.record.hold)), norm_obs=False, gamma=PPO_SETTINGS["gamma"])
+    held = HeldGame(game, ENVIRONMENTS, class_of("record", config.record.source).count_actions(config.record), config.record)
+    env = VecNormalize(VecMonitor(held), norm_obs=False, gamma=PPO_SETTINGS["gamma"])
     if file.exists():
         model = PPO.load(file, env=env, device="cpu")
     else:
@@ -130,9 +132,10 @@ def train_agent(config: Config, steps: int) -> None:
     report(config.record, file)
 
 
-def report(config: RecordConfig, file: Path) -> None:
+def report(config: RecordSettings, file: Path) -> None:
     """Print the returns of the trained agent and of the random agents, with 95 % confidence intervals."""
-    for name in ("uniform", "original", "sticky", "trained"):
-        returns = held_out_returns(config, make_agent(dataclasses.replace(config, agent=name), file, LEVELS, [0]), LEVELS)
+    for name in ("uniform", "controls", "sticky", "trained"):
+        agent = make_agent(dataclasses.replace(config, agent=name), controls_of(config), file, LEVELS, [0])
+        returns = held_out_returns(config, agent, LEVELS)
         reach = 1.96 * returns.std(ddof=1) / np.sqrt(len(returns))
         print(f"{name:9} return {returns.mean():5.2f} ± {reach:.2f} over {len(returns)} held-out levels")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from genie_tf.config import RecordConfig
+from genie_tf.config import RecordSettings
+from genie_tf.episodes.controls import Controls
 from genie_tf.errors import UserError
 
-ALL = np.arange(15)  # Procgen's actions; six to nine of them have no effect in CoinRun
-ORIGINAL = np.array([1, 2, 3, 4, 5, 7, 8])  # left, up-left, down, none, up, right, up-right
+ORIGINAL = np.array([1, 2, 3, 4, 5, 7, 8])  # CoinRun's left, up-left, down, none, up, right, up-right
 POLICY = "agent.zip"
 
 
@@ -16,7 +16,7 @@ class RandomAgent:
     """Draws uniformly from `actions`. With probability `keep` it repeats its last action (a sticky agent).
 
     Args:
-        actions: int (K,), Procgen actions.
+        actions: int (K,), actions of the game.
         keep: Probability that an environment's last action is repeated.
         environments: E, number of environments.
         rng: Random generator of the actions.
@@ -30,7 +30,7 @@ class RandomAgent:
         """Choose actions for some of the environments.
 
         Args:
-            frames: uint8 (E, 64, 64, 3), current frames of all environments.
+            frames: uint8 (E, H, W, 3), current frames of all environments.
             due: int (D,), the environments that need an action.
 
         Returns:
@@ -84,17 +84,21 @@ def import_ppo():
     return torch, PPO
 
 
-def make_agent(config: RecordConfig, policy: Path, environments: int, seed: list[int]):
+def make_agent(config: RecordSettings, controls: Controls, policy: Path, environments: int, seed: list[int]):
     """Make the agent `record.agent` for a vector of environments.
 
     Args:
         config: Section `record`.
+        controls: The controls of the game.
         policy: File of the trained agent.
         environments: Number of environments.
         seed: Seed of the actions. The same seed and frames give the same actions.
+
+    Raises:
+        UserError: there is no policy.
     """
     if config.agent == "trained":
         return TrainedAgent(policy, int(np.random.SeedSequence(seed).generate_state(1)[0]))
-    actions = ALL if config.agent == "uniform" else ORIGINAL
+    actions = {"uniform": np.arange(controls.count), "original": ORIGINAL}.get(config.agent, controls.first)
     keep = config.keep if config.agent == "sticky" else 0.0
     return RandomAgent(actions, keep, environments, np.random.default_rng(seed))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from genie_tf.episodes.format import EPISODE_DTYPE, FORMATS, UNKNOWN, Episode
+from genie_tf.episodes.format import FORMATS, UNKNOWN, Episode
 from genie_tf.errors import UserError
 
 
@@ -85,6 +85,9 @@ class Episodes:
         for file in tqdm(files, desc=f"open {self.folder}", unit=" episodes", delay=2, leave=False):
             try:
                 episode = Episode(file)
+                if self.episodes and episode.dtype != self.episodes[0].dtype:
+                    sizes = [" x ".join(map(str, one.frame_size)) for one in (episode, self.episodes[0])]
+                    raise ValueError(f"its frames are {sizes[0]}, and those before it {sizes[1]}")
                 row = episode.rows(0, 1)[0]
             except (ValueError, OSError, UserError) as error:
                 self.skipped += 1
@@ -101,6 +104,21 @@ class Episodes:
 
     def __len__(self) -> int:
         return int(self.lengths.sum())
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of the frames."""
+        return self.episodes[0].frame_size
+
+    def check_size(self, frame_size: tuple[int, int], model: Path) -> None:
+        """Check that the model in the folder `model`, for frames of `frame_size`, takes these frames.
+
+        Raises:
+            UserError: the frames have another size.
+        """
+        if frame_size != self.frame_size:
+            sizes = [" x ".join(map(str, size)) for size in (frame_size, self.frame_size)]
+            raise UserError(f"{model} is for frames of {sizes[0]}, and {self.folder} has {sizes[1]}: train it anew")
 
     @property
     def fingerprint(self) -> str:
@@ -138,10 +156,10 @@ class Episodes:
         return Windows(self.starts + before, counts)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Read `rows` (...) as a structured array (...) of `EPISODE_DTYPE`. Consecutive rows are read together."""
+        """Read `rows` (...) as a structured array (...) of the type of the episodes. Consecutive rows are read together."""
         flat = np.ravel(rows)
         episode, step = self.locate(flat)
-        out = np.empty(len(flat), EPISODE_DTYPE)
+        out = np.empty(len(flat), self.episodes[0].dtype)
         breaks = np.flatnonzero((np.diff(flat) != 1) | (np.diff(episode) != 0)) + 1
         for begin, end in zip([0, *breaks], [*breaks, len(flat)]):
             if end > begin:
@@ -149,7 +167,7 @@ class Episodes:
         return out.reshape(np.shape(rows))
 
     def frames(self, rows: np.ndarray) -> np.ndarray:
-        """Frames uint8 (..., 64, 64, 3) of `rows` (...)."""
+        """Frames uint8 (..., H, W, 3) of `rows` (...)."""
         return np.ascontiguousarray(self.read(rows)["frame"])
 
     def transition_rows(self, rows: np.ndarray, before: int) -> np.ndarray:

@@ -50,9 +50,10 @@ def contact_sheet(episodes: Episodes, rows: int, columns: int) -> np.ndarray:
     every = episodes.windows(1)
     count = min(len(every), rows * columns)
     chosen = episodes.frames(every[np.sort(np.random.default_rng(0).choice(len(every), count, replace=False))])
-    sheet = np.full((rows * columns, 66, 66, 3), 255, np.uint8)
-    sheet[: len(chosen), :64, :64] = chosen
-    return sheet.reshape(rows, columns, 66, 66, 3).swapaxes(1, 2).reshape(rows * 66, columns * 66, 3)
+    high, wide = (side + 2 for side in episodes.frame_size)
+    sheet = np.full((rows * columns, high, wide, 3), 255, np.uint8)
+    sheet[: len(chosen), :-2, :-2] = chosen
+    return sheet.reshape(rows, columns, high, wide, 3).swapaxes(1, 2).reshape(rows * high, columns * wide, 3)
 
 
 def describe_recording(folder: Path) -> None:

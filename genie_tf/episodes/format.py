@@ -9,6 +9,7 @@ There are two file formats for the same array: `.npy`, and `.b2nd` (Blosc2) with
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 import blosc2
 import numpy as np
@@ -16,21 +17,24 @@ import numpy as np
 from genie_tf.errors import UserError
 from genie_tf.files import UNFINISHED, write_whole
 
-FRAME_SIZE = 64
-EPISODE_DTYPE = np.dtype(
-    [
-        ("frame", np.uint8, (FRAME_SIZE, FRAME_SIZE, 3)),
-        ("action", np.uint8),
-        ("reward", np.float32),
-        ("first", np.bool_),
-        ("level", np.int32),
-    ]
-)
 UNKNOWN = 255  # value of an unknown action
 FORMATS = (".npy", ".b2nd")
 BLOCK = 64  # rows written at once
 COMPRESSED = 16  # rows compressed together, the length of a window
 COMPRESSION = {"codec": blosc2.Codec.ZSTD, "clevel": 1, "typesize": 1, "filters": [blosc2.Filter.NOFILTER], "nthreads": 1}
+
+
+def episode_dtype(size: tuple[int, int]) -> np.dtype:
+    """Type of a row with frames of this height and width."""
+    return np.dtype(
+        [
+            ("frame", np.uint8, (*size, 3)),
+            ("action", np.uint8),
+            ("reward", np.float32),
+            ("first", np.bool_),
+            ("level", np.int32),
+        ]
+    )
 
 
 class EpisodeWriter:
@@ -40,21 +44,22 @@ class EpisodeWriter:
 
     Args:
         path: The file, ending in one of `FORMATS`.
+        size: Height and width of the frames.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, size: tuple[int, int]):
         self.path, self.unfinished = path, path.with_name(path.name + UNFINISHED)
-        self.block, self.filled, self.length = np.zeros(BLOCK, EPISODE_DTYPE), 0, 0
+        self.block, self.filled, self.length = np.zeros(BLOCK, episode_dtype(size)), 0, 0
         if path.suffix == ".npy":
             self.file = open(self.unfinished, "wb")  # noqa: SIM115
-            _write_header(self.file, 0)  # reserves space for the final header
+            write_header(self.file, self.block.dtype, 0)  # reserves space for the final header
         else:
             self.array = blosc2.empty(
-                (0,), EPISODE_DTYPE, chunks=(BLOCK,), blocks=(COMPRESSED,), cparams=COMPRESSION, contiguous=True
+                (0,), self.block.dtype, chunks=(BLOCK,), blocks=(COMPRESSED,), cparams=COMPRESSION, contiguous=True
             )
 
     def append(self, frame: np.ndarray, action: int, level: int) -> None:
-        """Add a time step: frame uint8 (64, 64, 3), the action taken at this frame, and the level."""
+        """Add a time step: frame uint8 (H, W, 3), the action taken at this frame, and the level."""
         if self.filled == BLOCK:
             self._flush()
         self.block[self.filled] = (frame, action, 0.0, self.length == 0, level)
@@ -80,7 +85,7 @@ class EpisodeWriter:
             self._flush()
             if self.path.suffix == ".npy":
                 self.file.seek(0)
-                _write_header(self.file, self.length)
+                write_header(self.file, self.block.dtype, self.length)
                 self.file.close()
                 os.replace(self.unfinished, self.path)
             else:
@@ -97,9 +102,9 @@ class EpisodeWriter:
             self.unfinished.unlink(missing_ok=True)
 
 
-def _write_header(file, length: int) -> None:
-    """Write the `.npy` header. NumPy pads it, so a length with more digits has the same header size."""
-    description = np.lib.format.dtype_to_descr(EPISODE_DTYPE)
+def write_header(file, dtype: np.dtype, length: int) -> None:
+    """Write the `.npy` header of `length` rows of type `dtype`. NumPy pads it: its size does not depend on the length."""
+    description = np.lib.format.dtype_to_descr(dtype)
     np.lib.format.write_array_header_1_0(file, {"descr": description, "fortran_order": False, "shape": (length,)})
 
 
@@ -113,7 +118,7 @@ class Episode:
         ValueError: the file is truncated, pickled, empty, or of another type.
     """
 
-    __slots__ = ("length", "offset", "path")
+    __slots__ = ("dtype", "length", "offset", "path")
 
     def __init__(self, path: Path | str):
         self.path = str(path)
@@ -121,9 +126,10 @@ class Episode:
             dtype, shape = self._open_npy() if self.path.endswith(".npy") else self._open_b2nd()
         except (EOFError, SyntaxError, RuntimeError) as error:
             raise ValueError("the file is empty or damaged") from error
-        if dtype != EPISODE_DTYPE or len(shape) != 1 or shape[0] == 0:
+        frame: Any = dtype["frame"].shape if dtype is not None and "frame" in (dtype.names or ()) else ()
+        if len(frame) != 3 or dtype != episode_dtype(frame[:2]) or len(shape) != 1 or shape[0] == 0:
             raise ValueError(f"not an episode: {dtype} of shape {shape}")
-        self.length = shape[0]
+        self.dtype, self.length = dtype, shape[0]
         if self.path.endswith(".npy") and os.path.getsize(self.path) < self.offset + self.length * dtype.itemsize:
             raise ValueError("the file is truncated")
 
@@ -142,8 +148,13 @@ class Episode:
     def __len__(self) -> int:
         return self.length
 
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of the frames."""
+        return self.dtype["frame"].shape[:2]
+
     def read(self, start: int, out: np.ndarray) -> None:
-        """Fill `out` (n,) of `EPISODE_DTYPE` with rows, beginning at `start`.
+        """Fill `out` (n,) of type `dtype` with rows, beginning at `start`.
 
         Raises:
             UserError: the file has changed since it was opened, or its data are damaged.
@@ -151,7 +162,7 @@ class Episode:
         changed = f"{self.path} can't be read any more: delete it, and run the same command again"
         if self.path.endswith(".npy"):
             with open(self.path, "rb", buffering=0) as file:
-                file.seek(self.offset + start * EPISODE_DTYPE.itemsize)
+                file.seek(self.offset + start * self.dtype.itemsize)
                 if file.readinto(out.view(np.uint8).data) != out.nbytes:
                     raise UserError(changed)
         else:
@@ -161,7 +172,7 @@ class Episode:
                 raise UserError(changed) from error
 
     def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Rows from `start` to `stop`, by default all, as a structured array of `EPISODE_DTYPE`."""
-        out = np.empty((self.length if stop is None else stop) - start, EPISODE_DTYPE)
+        """Rows from `start` to `stop`, by default all, as a structured array of type `dtype`."""
+        out = np.empty((self.length if stop is None else stop) - start, self.dtype)
         self.read(start, out)
         return out

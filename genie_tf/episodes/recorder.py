@@ -1,6 +1,6 @@
-"""Record episodes from a vectorised Procgen environment.
+"""Record episodes of a game.
 
-A split is recorded in shards. Each shard is one `ProcgenGym3Env` with its own seed and levels. The episodes therefore do not depend
+A split is recorded in shards. Each shard is one vectorised game with its own seed and levels. The episodes therefore do not depend
 on the number of workers. An interrupted worker starts again at its first unfinished shard.
 """
 
@@ -10,70 +10,64 @@ import os
 from pathlib import Path
 
 import numpy as np
-from procgen import ProcgenGym3Env
-from procgen.env import ENV_NAMES
 from tqdm import tqdm
 
-from genie_tf.config import RecordConfig
+from genie_tf.config import RecordSettings
 from genie_tf.episodes.agents import POLICY, make_agent
+from genie_tf.episodes.controls import Controls
 from genie_tf.episodes.format import EpisodeWriter
 from genie_tf.errors import UserError
 from genie_tf.files import UNFINISHED, claimed, read_json, write_json
+from genie_tf.kinds import class_of
 
 SPLITS = ("train", "validation", "test")
 SHARDS = 8
 ENVIRONMENTS = 16  # per shard
-MODES = {  # in addition to easy and hard, which every game has
-    "extreme": ("chaser", "dodgeball", "leaper", "starpilot"),
-    "memory": ("caveflyer", "dodgeball", "heist", "jumper", "maze", "miner"),
-}
+STEP = 8  # height and width are multiples of it
+ALL_ACTIONS = ("uniform", "original", "trained")  # agents that do not keep to the controls
+LATER = (
+    "source",
+    "height",
+    "width",
+    "controls",
+    "size",
+)  # settings that recordings of earlier versions of this program do not name
 
 
-def level_range(config: RecordConfig, split: str) -> tuple[int, int]:
+def level_range(config: RecordSettings, split: str) -> tuple[int, int]:
     """First level and number of levels of a split. No two splits share a level."""
     first = sum(getattr(config, f"{earlier}_levels") for earlier in SPLITS[: SPLITS.index(split)])
     return first, getattr(config, f"{split}_levels")
 
 
-def shard_levels(config: RecordConfig, split: str, shard: int) -> tuple[int, int]:
+def shard_levels(config: RecordSettings, split: str, shard: int) -> tuple[int, int]:
     """First level and number of levels of one shard. No two shards share a level, in any split."""
     first, count = level_range(config, split)
     start, stop = shard * count // SHARDS, (shard + 1) * count // SHARDS
     return first + start, stop - start
 
 
-def make_game(config: RecordConfig, levels: tuple[int, int], environments: int, seed: int, threads: int = 0):
-    """Make the game.
+def make_game(settings: RecordSettings, levels: tuple[int, int], environments: int, seed: int, threads: int = 0):
+    """Make a game of the source `record.source`: see `genie_tf.episodes`."""
+    return class_of("record", settings.source)(settings, levels, environments, seed, threads)
 
-    Args:
-        config: Section `record`.
-        levels: First level and number of levels. The number must be 1 or more, because Procgen ignores the first level if it is 0.
-        environments: Number of environments that are played at once.
-        seed: Seed of the order of levels.
-        threads: Number of game threads. With 0 the game runs in the caller's thread, the fastest choice for a worker with one core.
+
+def controls_of(settings: RecordSettings) -> Controls:
+    """The controls of the settings, or those of their game.
+
+    Raises:
+        UserError: the controls of the settings are invalid.
     """
-    start_level, num_levels = levels
-    return ProcgenGym3Env(
-        num=environments,
-        env_name=config.game,
-        num_levels=num_levels,
-        start_level=start_level,
-        distribution_mode=config.distribution_mode,
-        use_backgrounds=config.use_backgrounds,
-        restrict_themes=config.restrict_themes,
-        paint_vel_info=config.paint_vel_info,
-        rand_seed=seed,
-        num_threads=threads,
-    )
+    return Controls(settings.controls or class_of("record", settings.source).default_controls(settings))
 
 
-def shard_game(config: RecordConfig, split: str, shard: int, threads: int = 0):
+def shard_game(config: RecordSettings, split: str, shard: int, threads: int = 0):
     """Make the game on the levels of one shard, with the shard's seed."""
     seed = config.seed * 1000 + SPLITS.index(split) * SHARDS + shard + 1
     return make_game(config, shard_levels(config, split, shard), ENVIRONMENTS, seed, threads)
 
 
-def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, policy: Path, threads: int, progress: tqdm) -> dict:
+def record_shard(config: RecordSettings, split: str, shard: int, folder: Path, policy: Path, threads: int, progress: tqdm) -> dict:
     """Let the agent play one shard, and write each episode when it ends.
 
     Every environment records the same number of frames. The recording cuts the last episode there and keeps it. A fixed number of
@@ -83,7 +77,7 @@ def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, pol
         Statistics: `episodes`; `cut`, those cut by the end of the recording; `frames`; `reward`, the sum of rewards.
     """
     env = shard_game(config, split, shard, threads)
-    agent = make_agent(config, policy, ENVIRONMENTS, [config.seed, SPLITS.index(split), shard])
+    agent = make_agent(config, controls_of(config), policy, ENVIRONMENTS, [config.seed, SPLITS.index(split), shard])
     frames_each = -(-getattr(config, f"{split}_frames") // (SHARDS * ENVIRONMENTS))
     stats = {"episodes": 0, "cut": 0, "frames": 0, "reward": 0.0}
     running: dict[int, EpisodeWriter] = {}  # the episode of each environment
@@ -103,20 +97,21 @@ def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, pol
 
     try:
         while running or (filmed < frames_each).any():
-            reward, observation, first = env.observe()
-            frames = observation["rgb"]
+            seen = env.observe()
+            reward, first = seen["reward"], seen["first"]
             for i in np.flatnonzero(reward):
                 if i in running:
                     running[i].earn(reward[i])
                     stats["reward"] += float(reward[i])
             if first.any():  # this comes before recording, because these frames begin new episodes
-                info = env.get_info()
+                now = env.levels()
                 for i in np.flatnonzero(first):
                     finish(i, cut=False)
-                    level[i] = info[i]["level_seed"]
+                    level[i] = now[i]
                 left[first] = 0
             due = np.flatnonzero(left == 0)
             if len(due):
+                frames = env.frames()
                 action[due] = agent.act(frames, due)
                 left[due] = config.hold
                 for i in due:
@@ -125,7 +120,7 @@ def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, pol
                         continue
                     if i not in running:
                         name = f"shard{shard:02d}_env{i:02d}_{begun[i]:04d}.{config.format}"
-                        running[i] = EpisodeWriter(folder / name)
+                        running[i] = EpisodeWriter(folder / name, (config.height, config.width))
                         begun[i] += 1
                     running[i].append(frames[i], action[i], level[i])
                     filmed[i] += 1
@@ -141,16 +136,24 @@ def record_shard(config: RecordConfig, split: str, shard: int, folder: Path, pol
     return stats
 
 
-def check(config: RecordConfig) -> None:
-    """Check settings that Procgen would misinterpret. For example, a shard without levels would draw from all levels.
+def check_size(height: int, width: int) -> None:
+    """Check the size of the frames.
+
+    Raises:
+        UserError: it is no multiple of 8.
+    """
+    for side, value in (("height", height), ("width", width)):
+        if value % STEP or value < STEP * 2:
+            raise UserError(f"record.{side} {value}: give a multiple of {STEP}, {STEP * 2} or more")
+
+
+def check(config: RecordSettings) -> None:
+    """Check settings that would be misinterpreted. For example, a shard without levels would draw from all levels.
 
     Raises:
         UserError: a setting is invalid.
     """
-    mode, games = config.distribution_mode, MODES.get(config.distribution_mode, ENV_NAMES)
     problems = {
-        f"record.game {config.game}: choose one of {', '.join(ENV_NAMES)}": config.game not in ENV_NAMES,
-        f"record.distribution_mode {mode}: only {', '.join(games)} have it; choose easy or hard": config.game not in games,
         f"record.hold {config.hold}: hold an action for 1 step or more": config.hold < 1,
         f"record.keep {config.keep}: a probability, from 0 to less than 1": not 0 <= config.keep < 1,
     }
@@ -161,12 +164,29 @@ def check(config: RecordConfig) -> None:
     for problem, found in problems.items():
         if found:
             raise UserError(problem)
+    check_size(config.height, config.width)
+    source = class_of("record", config.source)
+    source.check(config)
+    count, controls = source.count_actions(config), controls_of(config)
+    if controls.count > count:
+        raise UserError(f"record.controls name the action {controls.count - 1}, and {config.game} has the actions 0 to {count - 1}")
+    unnamed = set(range(count)) - {action for actions in controls.values() for action in actions}
+    if unnamed and config.agent in ALL_ACTIONS:
+        raise UserError(
+            f"record.controls leave out the action {min(unnamed)}, which --record.agent {config.agent} plays: "
+            "name all actions, or take --record.agent controls"
+        )
 
 
 def claim(folder: Path, name: str):
     """Lock the recording `name` in `folder` for this process: see `claimed`."""
     busy = f"another run is recording {folder}/{name}: wait for it, or name another --world"
     return claimed(folder, name, busy, f"{name}_*{UNFINISHED}")
+
+
+def facts_of(config: RecordSettings) -> dict:
+    """The settings as they are written beside the episodes, with the controls of the game."""
+    return json.loads(json.dumps(dataclasses.asdict(config) | {"controls": controls_of(config).lists}))
 
 
 def recorded(facts: Path, wanted: dict) -> dict | None:
@@ -190,13 +210,14 @@ def recorded(facts: Path, wanted: dict) -> dict | None:
         tqdm.write(str(error))
         return None
     was = stats.pop("config")
+    was = {name: value for name, value in wanted.items() if name in LATER} | was
     if was != wanted:
         changed = ", ".join(f"{key} {was.get(key)} -> {wanted[key]}" for key in wanted if was.get(key) != wanted[key])
         raise UserError(f"{facts.parent} was recorded with other settings ({changed}): delete it, or name another --world")
     return stats or None
 
 
-def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) -> None:
+def record(config: RecordSettings, world: str, worker: int = 0, workers: int = 1) -> None:
     """Record this worker's shards of every split to `record/<world>/{train,validation,test}/`.
 
     Finished shards are not recorded again. After an interruption, the unfinished shard is recorded again from its start. The same
@@ -212,7 +233,7 @@ def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) 
         UserError: a setting is invalid, or the folder contains a recording with other settings.
     """
     check(config)
-    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
+    wanted = facts_of(config)
     policy = Path(config.policy or Path("model") / world / POLICY)
     if any((Path("record") / world).glob("video*.json")):
         raise UserError(f"record/{world} holds videos: name another --world")
@@ -225,7 +246,9 @@ def record(config: RecordConfig, world: str, worker: int = 0, workers: int = 1) 
             if recorded(facts, wanted) is None:
                 todo.append((split, shard, folder, facts))
     if todo:
-        make_agent(config, policy, ENVIRONMENTS, [config.seed])  # raises the error of a bad policy before the recording begins
+        make_agent(
+            config, controls_of(config), policy, ENVIRONMENTS, [config.seed]
+        )  # raises its errors before the recording begins
     threads = (os.cpu_count() or 1) // workers
     frames = sum(getattr(config, f"{split}_frames") // SHARDS for split, *_ in todo)
     with tqdm(total=frames, desc=f"record, worker {worker}", unit=" frames", position=worker, disable=not todo) as progress:

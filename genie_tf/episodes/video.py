@@ -10,17 +10,17 @@ from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from genie_tf.config import Config
 from genie_tf.episodes.dataset import Episodes
-from genie_tf.episodes.format import EPISODE_DTYPE, FRAME_SIZE, UNKNOWN, EpisodeWriter
-from genie_tf.episodes.recorder import SPLITS, claim, recorded
+from genie_tf.episodes.format import UNKNOWN, EpisodeWriter, episode_dtype
+from genie_tf.episodes.recorder import SPLITS, check_size, claim, controls_of, recorded
+from genie_tf.episodes.resize import resized
 from genie_tf.errors import UserError
 from genie_tf.files import save_array, write_json, write_whole
 
-SIDECAR_DTYPE = np.dtype([(name, EPISODE_DTYPE[name]) for name in ("action", "reward", "first", "level")])
+SIDECAR_DTYPE = np.dtype([(name, episode_dtype((1, 1))[name]) for name in ("action", "reward", "first", "level")])
 KEYFRAME_EVERY = 16
 TENTHS = (*["train"] * 8, "validation", "test")  # splits of ten videos, or of the ten parts of one video
 
@@ -96,13 +96,16 @@ class VideoImport:
 
     Args:
         frames_per_second: Frames kept per second of video. A slower video keeps all its frames.
-        crop: Left, top, width, height of the part that is kept, in pixels. Empty: the largest square in the middle.
+        crop: Left, top, width, height of the part that is kept, in pixels. Empty: the largest part in the middle with the shape of
+            the frames.
+        size: Height and width of the frames.
         cut: A new episode begins where more than this share of the picture changes its colour, 0 to 1. With 0, never.
     """
 
     frames_per_second: float
     crop: tuple[int, ...] = ()
     cut: float = 0.5
+    size: tuple[int, int] = (64, 64)
 
 
 def colours(frame: np.ndarray) -> np.ndarray:
@@ -111,19 +114,16 @@ def colours(frame: np.ndarray) -> np.ndarray:
     return np.bincount((16 * red + 4 * green + blue).ravel(), minlength=64) / red.size
 
 
-def square(frame: np.ndarray, crop: tuple[int, ...]) -> np.ndarray:
-    """Crop and resize uint8 (H, W, 3) to (64, 64, 3). A part that already has this size is not resized."""
+def cropped(frame: np.ndarray, crop: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
+    """Crop uint8 (H, W, 3) and resize it to `size`, height and width. A part that already has this size is not resized."""
     height, width = frame.shape[:2]
-    side = min(height, width)
-    left, top, wide, high = crop or ((width - side) // 2, (height - side) // 2, side, side)
-    part = frame[top : top + high, left : left + wide]
-    if part.shape[:2] == (FRAME_SIZE, FRAME_SIZE):
-        return part
-    return np.asarray(Image.fromarray(part).resize((FRAME_SIZE, FRAME_SIZE), Image.Resampling.BOX))
+    high, wide = min(height, width * size[0] // size[1]), min(width, height * size[1] // size[0])
+    left, top, wide, high = crop or ((width - wide) // 2, (height - high) // 2, wide, high)
+    return resized(np.ascontiguousarray(frame[top : top + high, left : left + wide]), size)
 
 
 def frames_of(video: Path, options: VideoImport, threads: int, progress: tqdm) -> Iterator[dict]:
-    """Yield the kept frames of a video: `frame` uint8 (64, 64, 3), and `index`, its number among all frames.
+    """Yield the kept frames of a video: `frame` uint8 (H, W, 3), and `index`, its number among all frames.
 
     Raises:
         av.FFmpegError: the file is no video, or it is truncated.
@@ -147,7 +147,7 @@ def frames_of(video: Path, options: VideoImport, threads: int, progress: tqdm) -
             pixels = frame.to_ndarray(format="rgb24")
             if options.crop and (pixels.shape[1] < sum(options.crop[::2]) or pixels.shape[0] < sum(options.crop[1::2])):
                 raise UserError(f"its frames are {pixels.shape[1]} x {pixels.shape[0]}, too small for the crop")
-            yield {"frame": square(pixels, options.crop), "index": index}
+            yield {"frame": cropped(pixels, options.crop, options.size), "index": index}
 
 
 def count_frames(video: Path) -> int:
@@ -193,7 +193,7 @@ def import_videos(config: Config, pattern: str, options: VideoImport, worker: in
     video, sorted by name. A bad video is reported and counted. Its frames before the error are kept.
 
     Args:
-        config: The world; section `record` for the format.
+        config: The world; section `record` for the format, and for the controls of videos with a sidecar.
         pattern: Pattern of the video files.
         options: Options for the import.
         worker: Number of this worker, from 0.
@@ -210,6 +210,7 @@ def import_videos(config: Config, pattern: str, options: VideoImport, worker: in
         raise UserError(f"--crop {','.join(map(str, options.crop))}: give left,top,width,height in pixels")
     if not options.frames_per_second > 0 or not 0 <= options.cut <= 1:
         raise UserError("--fps must be more than 0, and --cut from 0 to 1")
+    check_size(*options.size)
     root = Path("record") / config.world
     for split in SPLITS:
         (root / split).mkdir(parents=True, exist_ok=True)
@@ -220,6 +221,8 @@ def import_videos(config: Config, pattern: str, options: VideoImport, worker: in
     own = []
     for number in range(worker, len(videos), workers):
         wanted = shared | {"video": str(videos[number]), "by_time": len(videos) < 10}
+        if videos[number].with_suffix(".npy").exists():
+            wanted["controls"] = controls_of(config.record).lists
         own.append((number, root / f"video{number:05d}.json", wanted))
     todo = [number for number, facts, wanted in own if recorded(facts, wanted) is None]
     frames = sum(expected_frames(videos[number]) for number in todo)
@@ -280,7 +283,7 @@ def import_video(
                 if episode is not None:
                     episode.close()
                 name, in_split = f"video{number:05d}_{stats['episodes']:04d}.{config.record.format}", split
-                episode = EpisodeWriter(root / split / name)
+                episode = EpisodeWriter(root / split / name, options.size)
                 stats["episodes"] += 1
             if labels is None:
                 episode.append(kept["frame"], UNKNOWN, number)

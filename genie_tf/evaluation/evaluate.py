@@ -9,16 +9,16 @@ import numpy as np
 
 from genie_tf.config import JUDGE, Config, world_model
 from genie_tf.episodes.dataset import Episodes
+from genie_tf.episodes.recorded import recorded_with
+from genie_tf.episodes.recorder import controls_of
 from genie_tf.evaluation import features
 from genie_tf.evaluation.frames import dream_figures, far_off_figures, lasting_figures, reconstruct, tokenizer_figures
-from genie_tf.evaluation.game import recorded_with
 from genie_tf.evaluation.latent_actions import latent_action_figures
 from genie_tf.evaluation.metrics import bootstrap_figure
 from genie_tf.evaluation.obedience import asked_figures, counterfactual_figures, judge_figures, play_every_key
 from genie_tf.evaluation.report import Findings, grid, write_report
 from genie_tf.evaluation.rollouts import HORIZON, LASTING, PROMPT, Moments, dream_all, evaluation_windows, load_moments
 from genie_tf.files import alone, write_json, write_whole
-from genie_tf.latent_action.keymap import KEYS
 from genie_tf.stages import train_judge
 from genie_tf.training.backend import compiled
 from genie_tf.training.loop import latest_checkpoint, load_checkpoint
@@ -99,7 +99,7 @@ def evaluate_latent_actions(config: Config) -> dict:
         train_judge(config)
         infer = compiled(load_checkpoint(config.model_folder, JUDGE, "dream_evaluate_tf.py")[0].infer)
         transitions = play_every_key(test, rows, game)
-        figures = judge_figures(infer, test, transitions)
+        figures = judge_figures(infer, test, transitions, controls_of(game))
     figures |= latent_action_figures(config, transitions)
     show(figures)
     return figures
@@ -148,8 +148,9 @@ def evaluate(
     figures |= play_figures(world, moments.frames[:1, :PROMPT], moments.actions[:1, : PROMPT - 1])
     every_key, for_long = (max(len(moments.rows) // part, 2) for part in (4, 8))  # moments for rollouts of every key; long rollouts
     rng = np.random.default_rng(settings.seed)
-    asked = rng.integers(0, len(KEYS) if game else world.actions, (for_long, max(LASTING)))
-    code_of = np.array([world.keymap[key] for key in KEYS]) if game else np.arange(world.actions)
+    controls = moments.controls if game else None
+    code_of = np.array([world.keymap[key] for key in controls]) if controls else np.arange(world.actions)
+    asked = rng.integers(0, len(code_of), (for_long, max(LASTING)))
     guided_too = not guided and latest_checkpoint(folder, world_model(True)) is not None
     guided_world = load_world(config, True) if guided_too else None
     held = np.tile(code_of, (every_key if game else 0, 1))
@@ -159,15 +160,19 @@ def evaluate(
     before = moments.frames[:for_long, PROMPT - 1 : PROMPT]
     figures |= lasting_figures(np.concatenate([before, dreams["asked"]], axis=1), moments.truth, LASTING)
     transitions, played = None, None
-    if game is not None:
+    if game is not None and controls is not None:
         infer = compiled(load_checkpoint(folder, JUDGE, "dream_evaluate_tf.py")[0].infer)
         transitions = play_every_key(moments.episodes, moments.rows, game)
         matched, played = counterfactual_figures(infer, moments, dreams["held"], world, game)
         figures |= (
-            judge_figures(infer, moments.episodes, transitions)
+            judge_figures(infer, moments.episodes, transitions, controls)
             | asked_figures(infer, moments, dreams["asked"], asked, game)
             | matched
         )
+        if not transitions["replayed"]:
+            left_out.append("no counterfactuals: the game does not come to the recorded frames again, or not to the last pixel")
+        if not controls.has_directions:
+            left_out.append("no figures of directions: this game has no keys for left and right")
     if not guided:
         figures |= latent_action_figures(config, transitions)
 
@@ -184,6 +189,7 @@ def evaluate(
         held=dreams.get("held"),
         game=played,
         lasting=dreams["asked"],
+        controls=list(controls or []),
     )
     prefix = "guided_" if guided else ""
     save_pictures(folder, prefix, findings)

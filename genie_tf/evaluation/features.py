@@ -18,13 +18,13 @@ HOW_TO_GET_FID = (
 
 
 def block_statistics(frames: np.ndarray) -> np.ndarray:
-    """Mean and standard deviation of each 8 x 8 block and channel: uint8 (n, 64, 64, 3) to float32 (n, 384), in 0 … 1.
+    """Mean and standard deviation of each 8 x 8 block and channel: uint8 (n, H, W, 3) to float32 (n, H W / 64 · 6), in 0 … 1.
 
     These features are not learnt, so they are the same for every world.
     """
-    parts = []
+    in_blocks, parts = (frames.shape[1] // 8, 8, frames.shape[2] // 8, 8, 3), []
     for begin in range(0, len(frames), BATCH):
-        blocks = frames[begin : begin + BATCH].reshape(-1, 8, 8, 8, 8, 3).astype(np.float32) / 255
+        blocks = frames[begin : begin + BATCH].reshape(-1, *in_blocks).astype(np.float32) / 255
         parts.append(np.stack([blocks.mean(axis=(2, 4)), blocks.std(axis=(2, 4))], axis=-1).reshape(len(blocks), -1))
     return np.concatenate(parts)
 
@@ -60,7 +60,7 @@ def load_inception(weights: Path | str | None) -> keras.Model | None:
 
 
 def inception_features(model: keras.Model, frames: np.ndarray, progress: tqdm) -> np.ndarray:
-    """Features (n, 2048) of frames uint8 (n, 64, 64, 3), enlarged bilinearly to 299 x 299."""
+    """Features (n, 2048) of frames uint8 (n, H, W, 3), enlarged bilinearly to 299 x 299."""
     features = []
     for begin in range(0, len(frames), BATCH):
         part = np.minimum(np.arange(begin, begin + BATCH), len(frames) - 1)  # one shape: compiled once
@@ -71,7 +71,7 @@ def inception_features(model: keras.Model, frames: np.ndarray, progress: tqdm) -
 
 
 def load_video_features(name: str):
-    """Load the user's function from videos uint8 (n, T, 64, 64, 3) to features (n, D).
+    """Load the user's function from videos uint8 (n, T, H, W, 3) to features (n, D).
 
     Args:
         name: `file.py:function`.

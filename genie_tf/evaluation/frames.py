@@ -31,8 +31,8 @@ def frame_figures(group: str, row: str, frames: np.ndarray, truth: np.ndarray) -
     Args:
         group: First part of the figures' names, such as "dynamics".
         row: Last part of the metrics' names: "" for the rollout, "_copy" and so on for the baselines and upper bounds.
-        frames: uint8 (M, H, 64, 64, 3).
-        truth: uint8 (M, H, 64, 64, 3).
+        frames: uint8 (M, T, H, W, 3).
+        truth: uint8 (M, T, H, W, 3).
 
     Returns:
         The figures, and PSNR (M, H).
@@ -47,11 +47,11 @@ def distance_figure(films: np.ndarray, truth: np.ndarray, features) -> dict:
     """Fréchet distance between the frames of two sets of films. The films are the independent groups.
 
     Args:
-        films: uint8 (M, H, 64, 64, 3).
-        truth: uint8 (M, H, 64, 64, 3).
-        features: Function from frames uint8 (n, 64, 64, 3) to (n, D).
+        films: uint8 (M, T, H, W, 3).
+        truth: uint8 (M, T, H, W, 3).
+        features: Function from frames uint8 (n, H, W, 3) to (n, D).
     """
-    pairs = [features(x.reshape(-1, 64, 64, 3)).reshape(*x.shape[:2], -1) for x in (films, truth)]
+    pairs = [features(x.reshape(-1, *x.shape[2:])).reshape(*x.shape[:2], -1) for x in (films, truth)]
     return paired_distance(*pairs)
 
 
@@ -65,7 +65,7 @@ def paired_distance(a: np.ndarray, b: np.ndarray) -> dict:
 
 
 def reconstruct(world: World, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Encode and decode films uint8 (M, L, 64, 64, 3): tokens (M, L, N), and reconstructed frames of the same shape."""
+    """Encode and decode films uint8 (M, L, H, W, 3): tokens (M, L, N), and reconstructed frames of the same shape."""
     tokens, pictures = [], []
     for film in films:
         tokens.append(ops.convert_to_numpy(world.tokenizer.encode(ops.convert_to_tensor(film))))
@@ -89,8 +89,8 @@ def lasting_figures(films: np.ndarray, recorded: np.ndarray, steps: tuple[int, .
     """Measure whether long rollouts freeze or drift, over the frames before each of `steps`.
 
     Args:
-        films: uint8 (M, 1 + H, 64, 64, 3): the last frame of the prompt, and H predicted frames.
-        recorded: uint8 (R, L, 64, 64, 3), films of the same recording, for comparison.
+        films: uint8 (M, 1 + T, H, W, 3): the last frame of the prompt, and T predicted frames.
+        recorded: uint8 (R, L, H, W, 3), films of the same recording, for comparison.
         steps: Steps of the rollouts.
 
     Returns:
@@ -99,7 +99,7 @@ def lasting_figures(films: np.ndarray, recorded: np.ndarray, steps: tuple[int, .
         to recorded frames. Names that end in `_recorded` are the same figures for recorded films.
     """
     half = len(recorded) // 2
-    reference, other = (block_statistics(x.reshape(-1, 64, 64, 3)) for x in (recorded[:half], recorded[half:]))
+    reference, other = (block_statistics(x.reshape(-1, *x.shape[2:])) for x in (recorded[:half], recorded[half:]))
 
     def distance(features) -> dict:
         n = features.shape[0] * features.shape[1]
@@ -116,7 +116,7 @@ def lasting_figures(films: np.ndarray, recorded: np.ndarray, steps: tuple[int, .
         part = films[:, max(step - SPAN, 0) : step + 1]
         figures[f"lasting.change.{step}"], figures[f"lasting.frozen.{step}"] = movement(part)
         if step >= SPAN:  # the distance depends on the number of frames, and earlier steps have fewer than SPAN
-            features = block_statistics(part[:, 1:].reshape(-1, 64, 64, 3)).reshape(len(part), SPAN, -1)
+            features = block_statistics(part[:, 1:].reshape(-1, *part.shape[2:])).reshape(len(part), SPAN, -1)
             figures[f"lasting.frechet_blocks.{step}"] = distance(features)
     return figures
 
@@ -163,7 +163,7 @@ def far_off_figures(moments: Moments, dreams: dict, pictures: np.ndarray, incept
         with tqdm(total=batches * (len(films) + 1), desc="Inception features", unit=" batches") as progress:
 
             def of(x):
-                return features.inception_features(inception, x.reshape(-1, 64, 64, 3), progress).reshape(*x.shape[:2], -1)
+                return features.inception_features(inception, x.reshape(-1, *x.shape[2:]), progress).reshape(*x.shape[:2], -1)
 
             truth = of(moments.truth)
             figures |= {f"{group}.fid": paired_distance(of(film), truth) for group, film in films.items()}

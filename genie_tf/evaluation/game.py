@@ -5,31 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 from tqdm import tqdm
 
-from genie_tf.config import RecordConfig
+from genie_tf.config import RecordSettings
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.recorder import make_game
-from genie_tf.errors import UserError
-from genie_tf.files import read_json
 
 PIXELS, LEVELS = 4, 32  # two frames look different if at least PIXELS pixels differ by more than LEVELS, of 255
-
-
-def recorded_with(episodes: Episodes) -> RecordConfig | None:
-    """Settings of the game of a recording, or None if the recording was made from videos.
-
-    Raises:
-        UserError: the recording was made with a game, but none of its files of settings can be read.
-    """
-    files = sorted(episodes.folder.glob("shard*.json"))
-    for file in files:
-        try:
-            return RecordConfig(**read_json(file, "record it anew", "config")["config"])
-        except (UserError, TypeError):
-            continue  # every shard has the same settings
-    if files:
-        mend = "run `./data_collect.bash` with the settings it was recorded with: it records the shard anew"
-        raise UserError(f"{files[0]} is damaged, and so is every other file of settings beside it: {mend}")
-    return None
 
 
 def look_different(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -39,7 +19,7 @@ def look_different(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def played_moments(
-    config: RecordConfig, episodes: Episodes, rows: np.ndarray, actions: np.ndarray, title: str
+    config: RecordSettings, episodes: Episodes, rows: np.ndarray, actions: np.ndarray, title: str
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """Continue recorded moments in the game, one after another, each under several sequences of actions.
 
@@ -50,21 +30,21 @@ def played_moments(
         config: Settings of the recording.
         episodes: The recording.
         rows: int (M,), sorted rows of the recording.
-        actions: int (M, K, H), Procgen actions, each held for as many steps as in the recording.
+        actions: int (M, K, T), actions of the game, each held for as many steps as in the recording.
         title: Title of the progress bar.
 
     Yields:
-        The index m of each moment in `rows`, and a dict: `frames` uint8 (K, H, 64, 64, 3); `alive` bool (K, H), false after the end
+        The index m of each moment in `rows`, and a dict: `frames` uint8 (K, T, H, W, 3); `alive` bool (K, T), false after the end
         of the episode, or if the game did not reproduce the recorded frame (for example with another release of the game).
     """
-    _, K, H = actions.shape
+    _, K, T = actions.shape
 
     def hold(env, action):
         """Hold `action` (K,). Returns whether each episode ended: bool (K,)."""
         ended = np.zeros(K, bool)
         for _ in range(config.hold):
-            env.act(action.astype(np.int32))
-            ended |= env.observe()[2]
+            env.act(action)
+            ended |= env.observe()["first"]
         return ended
 
     episode, step = episodes.locate(rows)
@@ -72,24 +52,26 @@ def played_moments(
         for one in np.unique(episode):
             recorded = episodes.episodes[one].rows()
             env = make_game(config, (int(recorded["level"][0]), 1), K, seed=0, threads=0)
+            env.observe()
             at = 0
             for m in np.flatnonzero(episode == one):
                 for action in recorded["action"][at : step[m]]:
                     hold(env, np.full(K, action))
                 at = step[m]
-                states = env.callmethod("get_state")
-                here = (env.observe()[1]["rgb"] == recorded["frame"][at]).all(axis=(1, 2, 3))
-                frames, alive = np.zeros((K, H, 64, 64, 3), np.uint8), np.zeros((K, H), bool)
-                for t in range(H):
+                state = env.get_state()
+                here = (env.frames() == recorded["frame"][at]).all(axis=(1, 2, 3))
+                frames, alive = np.zeros((K, T, *episodes.frame_size, 3), np.uint8), np.zeros((K, T), bool)
+                for t in range(T):
                     here &= ~hold(env, actions[m, :, t])
-                    frames[:, t], alive[:, t] = env.observe()[1]["rgb"], here
-                env.callmethod("set_state", states)
+                    frames[:, t], alive[:, t] = env.frames(), here
+                env.set_state(state)
+                env.observe()
                 progress.update()
                 yield m, {"frames": frames, "alive": alive}
             env.close()
 
 
-def play_on(config: RecordConfig, episodes: Episodes, rows: np.ndarray, actions: np.ndarray, title: str) -> dict[str, np.ndarray]:
-    """All results of `played_moments`, stacked: `frames` uint8 (M, K, H, 64, 64, 3) and `alive` bool (M, K, H)."""
+def play_on(config: RecordSettings, episodes: Episodes, rows: np.ndarray, actions: np.ndarray, title: str) -> dict[str, np.ndarray]:
+    """All results of `played_moments`, stacked: `frames` uint8 (M, K, T, H, W, 3) and `alive` bool (M, K, T)."""
     played = [each for _, each in sorted(played_moments(config, episodes, rows, actions, title), key=lambda one: one[0])]
     return {name: np.stack([each[name] for each in played]) for name in ("frames", "alive")}

@@ -57,7 +57,7 @@ def evaluate_genieredux(config: Config, inception_weights: str | None = None) ->
         if inception is None:
             return {}
         with tqdm(total=2 * -(-truth[..., 0, 0, 0].size // features.BATCH), desc="Inception features", unit=" batches") as progress:
-            pair = [features.inception_features(inception, x.reshape(-1, 64, 64, 3), progress) for x in (films, truth)]
+            pair = [features.inception_features(inception, x.reshape(-1, *x.shape[2:]), progress) for x in (films, truth)]
         return {f"genieredux.{name}.fid": paired_distance(*(x.reshape(*truth.shape[:2], -1) for x in pair))}
 
     guided_only = config.dynamics.actions == "true"

@@ -3,7 +3,9 @@
 import numpy as np
 
 from genie_tf.config import Config
+from genie_tf.episodes.controls import Controls
 from genie_tf.episodes.dataset import Episodes
+from genie_tf.episodes.recorded import controls_in
 from genie_tf.evaluation.game import look_different
 from genie_tf.evaluation.metrics import (
     bootstrap_figure,
@@ -15,7 +17,6 @@ from genie_tf.evaluation.metrics import (
     share_figure,
 )
 from genie_tf.latent_action import FRAMES
-from genie_tf.latent_action.keymap import DIRECTIONS, KEY_DIRECTIONS, KEY_OF_ACTION, KEYS
 from genie_tf.stages import latent_actions_of, load_latent_action
 from genie_tf.training.backend import compiled, in_batches
 
@@ -45,25 +46,27 @@ def use_figures(codes: np.ndarray, groups: np.ndarray, count: int) -> dict:
 
 
 def information_figures(
-    name: str, codes: np.ndarray, actions: np.ndarray, groups: np.ndarray, probed: dict[str, np.ndarray]
+    name: str, codes: np.ndarray, actions: np.ndarray, groups: np.ndarray, probed: dict[str, np.ndarray], controls: Controls
 ) -> dict:
     """Information about the true action in the codes.
 
     Args:
         name: First part of the figures' names.
         codes: int (n,).
-        actions: int (n,), Procgen actions.
+        actions: int (n,), recorded actions.
         groups: int (n,), the episode of each transition.
         probed: From `probes`: the most frequent `direction` and `key` of each code in the training recording, int (A,), and the
             most frequent direction and key of all transitions, `majority` and `majority_key`.
+        controls: The controls of the recording.
 
     Returns:
         Figures: mutual information in bits (`mi`) and normalized (`nmi`) with the action; the same with the key that has the
         effect of the action (`mi_effect`, `nmi_effect`); accuracy of the direction and of the key predicted from the code; and the
-        accuracy of the most frequent direction and key as baselines.
+        accuracy of the most frequent direction and key as baselines. Without directions among the controls, their figures are
+        omitted.
     """
-    keys, directions = KEY_OF_ACTION[actions], DIRECTIONS[actions]
-    return {
+    keys, directions = controls.of_action[actions], controls.direction_of(actions)
+    figures = {
         f"{name}.nmi": pooled(normalized_mutual_information, [codes, actions], groups),
         f"{name}.mi": pooled(mutual_information, [codes, actions], groups),
         f"{name}.nmi_effect": pooled(normalized_mutual_information, [codes, keys], groups),
@@ -73,11 +76,12 @@ def information_figures(
         f"{name}.key_accuracy": pooled(np.mean, [probed["key"][codes] == keys], groups),
         f"{name}.majority_key_accuracy": pooled(np.mean, [probed["majority_key"] == keys], groups),
     }
+    return {each: one for each, one in figures.items() if controls.has_directions or not each.endswith(DIRECTION_METRICS)}
 
 
-def probes(codes: np.ndarray, actions: np.ndarray, count: int) -> dict[str, np.ndarray]:
+def probes(codes: np.ndarray, actions: np.ndarray, count: int, controls: Controls) -> dict[str, np.ndarray]:
     """Direction and key of each code, from codes (n,) and actions (n,) of the training recording: see `information_figures`."""
-    directions, keys = DIRECTIONS[actions], KEY_OF_ACTION[actions]
+    directions, keys = controls.direction_of(actions), controls.of_action[actions]
     return {
         "direction": probe(codes, directions, count),
         "key": probe(codes, keys, count),
@@ -86,28 +90,30 @@ def probes(codes: np.ndarray, actions: np.ndarray, count: int) -> dict[str, np.n
     }
 
 
-def table_figures(codes: np.ndarray, actions: np.ndarray, count: int) -> dict:
+def table_figures(codes: np.ndarray, actions: np.ndarray, count: int, controls: Controls) -> dict:
     """Table of codes by key: the share of each code among the transitions of each key."""
     figures: dict = {}
-    for index, key in enumerate(KEYS):
-        chosen = codes[KEY_OF_ACTION[actions] == index]
+    for index, key in enumerate(controls):
+        chosen = codes[controls.of_action[actions] == index]
         if len(chosen):
             figures |= {f"latent_action.code_given_key.{key}.{code}": share_figure(chosen == code) for code in range(count)}
     return figures
 
 
-def level_set_figures(codes: np.ndarray, actions: np.ndarray, levels: np.ndarray, groups: np.ndarray, probed: dict) -> dict:
+def level_set_figures(
+    codes: np.ndarray, actions: np.ndarray, levels: np.ndarray, groups: np.ndarray, probed: dict, controls: Controls
+) -> dict:
     """Measure whether a code means the same in all levels.
 
     Args:
-        codes, actions, groups, probed: As in `information_figures`.
+        codes, actions, groups, probed, controls: As in `information_figures`.
         levels: int (n,), the level of each transition.
 
     Returns:
         Figures for each set i of levels: `latent_action.set.<i>.nmi` with the action; and for each code
         `latent_action.means.<code>.<key>.<i>`, the share of the key that is most frequent for this code in the training recording.
     """
-    keys, names = KEY_OF_ACTION[actions], list(KEYS)
+    keys, names = controls.of_action[actions], controls.names
     figures: dict = {}
     for number, some in enumerate(np.array_split(np.unique(levels), LEVEL_SETS), 1):
         at = np.isin(levels, some)
@@ -120,27 +126,31 @@ def level_set_figures(codes: np.ndarray, actions: np.ndarray, levels: np.ndarray
     return figures
 
 
-def visible_effect(pictures: np.ndarray, alive: np.ndarray, following: np.ndarray, actions: np.ndarray) -> dict[str, np.ndarray]:
+def visible_effect(
+    pictures: np.ndarray, alive: np.ndarray, following: np.ndarray, actions: np.ndarray, controls: Controls
+) -> dict[str, np.ndarray]:
     """Find the recorded transitions in which the action has a visible effect.
 
     Args:
-        pictures: uint8 (M, 6, 64, 64, 3), the next frames of the game under each key.
-        alive: bool (M, 6), whether the game reached these frames.
-        following: uint8 (M, 64, 64, 3), the recorded next frames.
+        pictures: uint8 (M, K, H, W, 3), the next frames of the game under each control.
+        alive: bool (M, K), whether the game reached these frames.
+        following: uint8 (M, H, W, 3), the recorded next frames.
         actions: int (M,), the recorded actions.
+        controls: The controls.
 
     Returns:
         A dict of bool (M,): `key`, true if every other key leads to a frame that looks different from the recorded one;
-        `direction`, true if every key of another direction does.
+        `direction`, true if every key of another direction does; only if the controls have directions.
     """
     same = alive & ~look_different(pictures, following[:, None])
     known = alive.all(axis=1)
-    other_key = np.arange(len(KEYS)) != KEY_OF_ACTION[actions][:, None]
-    other_direction = DIRECTIONS[actions][:, None] != KEY_DIRECTIONS
-    return {"key": known & ~(same & other_key).any(axis=1), "direction": known & ~(same & other_direction).any(axis=1)}
+    other = {"key": np.arange(len(controls)) != controls.of_action[actions][:, None]}
+    if controls.has_directions:
+        other["direction"] = controls.direction_of(actions)[:, None] != controls.directions
+    return {name: known & ~(same & those).any(axis=1) for name, those in other.items()}
 
 
-def visible_figures(name: str, codes, actions, groups, probed, visible: dict[str, np.ndarray]) -> dict:
+def visible_figures(name: str, codes, actions, groups, probed, controls: Controls, visible: dict[str, np.ndarray]) -> dict:
     """`information_figures` of the transitions with a visible effect.
 
     The accuracy of the direction uses the transitions in which the direction is visible. All other figures use those in which the
@@ -150,7 +160,7 @@ def visible_figures(name: str, codes, actions, groups, probed, visible: dict[str
     for seen, at in visible.items():
         figures[f"{name}.visible.{seen}_share"] = share_figure(at)
         if at.sum() > 1:
-            some = information_figures(f"{name}.visible", codes[at], actions[at], groups[at], probed)
+            some = information_figures(f"{name}.visible", codes[at], actions[at], groups[at], probed, controls)
             figures |= {each: one for each, one in some.items() if each.endswith(DIRECTION_METRICS) == (seen == "direction")}
     return figures
 
@@ -201,19 +211,26 @@ def latent_action_figures(config: Config, transitions: dict | None = None) -> di
     codes = of["test"]
     rows = test.windows(2, before=1)[:]
     figures = use_figures(codes[rows], test.locate(rows)[0], count) | decoder_figures(model, test, rows, codes[rows])
-    if not (train.known.any() and test.known.any()):
+    controls = controls_in(train)
+    if controls is None or not test.known.any():
         return figures
     known = train.windows(2, before=1, labelled=True)[:]
-    probed = probes(of["train"][known], train.action[known].astype(int), count)
+    probed = probes(of["train"][known], train.action[known].astype(int), count, controls)
     rows = test.windows(2, before=1, labelled=True)[:]
     true = test.action[rows].astype(int)
-    figures |= information_figures("latent_action", codes[rows], true, test.locate(rows)[0], probed)
-    figures |= table_figures(codes[rows], true, count)
+    figures |= information_figures("latent_action", codes[rows], true, test.locate(rows)[0], probed, controls)
+    figures |= table_figures(codes[rows], true, count, controls)
     episode = test.locate(rows)[0]
-    figures |= level_set_figures(codes[rows], true, test.levels[episode], episode, probed)
+    figures |= level_set_figures(codes[rows], true, test.levels[episode], episode, probed, controls)
     if transitions is not None:
         some = transitions["rows"]
         figures |= visible_figures(
-            "latent_action", codes[some], test.action[some].astype(int), test.locate(some)[0], probed, transitions["visible"]
+            "latent_action",
+            codes[some],
+            test.action[some].astype(int),
+            test.locate(some)[0],
+            probed,
+            controls,
+            transitions["visible"],
         )
     return figures

@@ -14,7 +14,6 @@ from PIL import Image
 from genie_tf.evaluation.game import LEVELS, PIXELS
 from genie_tf.evaluation.latent_actions import LEVEL_SETS
 from genie_tf.files import write_whole
-from genie_tf.latent_action.keymap import KEYS
 
 ROWS = {  # rollouts, baselines and upper bounds: end of the metric's name, label, colour
     "_tokenizer": ("the tokenizer's picture of the true frame: the ceiling", "#7f7f7f"),
@@ -54,14 +53,15 @@ class Findings:
         guided: Whether it was trained on true actions.
         figures: The content of evaluation.json.
         left_out: Reasons for missing figures.
-        frames: uint8 (M, 14, 64, 64, 3), the windows: 4 prompt frames and the 10 frames after them.
-        pictures: uint8 (M, 14, 64, 64, 3), the windows reconstructed by the tokenizer.
-        dream: uint8 (M, 10, 64, 64, 3), the rollouts.
+        frames: uint8 (M, 14, H, W, 3), the windows: 4 prompt frames and the 10 frames after them.
+        pictures: uint8 (M, 14, H, W, 3), the windows reconstructed by the tokenizer.
+        dream: uint8 (M, 10, H, W, 3), the rollouts.
         order: int (M,), the windows from the worst rollout to the best.
-        actions: uint8 (A, T, 64, 64, 3), one prompt under each action.
-        held: uint8 (M', K, 10, 64, 64, 3), rollouts of the first moments under each key, or None.
+        actions: uint8 (A, T, H, W, 3), one prompt under each action.
+        held: uint8 (M', K, 10, H, W, 3), rollouts of the first moments under each key, or None.
         game: The same in the game, or None.
-        lasting: uint8 (M', 200, 64, 64, 3), long rollouts.
+        lasting: uint8 (M', 200, H, W, 3), long rollouts.
+        controls: Names of the controls, in the order of `held` and `game`.
     """
 
     title: str
@@ -76,6 +76,7 @@ class Findings:
     held: np.ndarray
     game: np.ndarray | None
     lasting: np.ndarray
+    controls: list[str]
 
 
 # Pieces of a page ----------------------------------------------------------------------------------
@@ -102,7 +103,7 @@ def image(data: bytes, kind: str, caption: str) -> str:
 
 
 def film(frames: np.ndarray, caption: str, scale: int = 2) -> str:
-    """Frames uint8 (T, 64, 64, 3) as a GIF."""
+    """Frames uint8 (T, H, W, 3) as a GIF."""
     images = [Image.fromarray(frame.repeat(scale, 0).repeat(scale, 1)) for frame in frames]
     file = io.BytesIO()
     images[0].save(file, format="gif", save_all=True, append_images=images[1:], duration=150, loop=0)
@@ -110,12 +111,11 @@ def film(frames: np.ndarray, caption: str, scale: int = 2) -> str:
 
 
 def grid(rows: list[np.ndarray], scale: int = 1) -> Image.Image:
-    """Rows of frames, each uint8 (T, 64, 64, 3), one below the other."""
-    longest = max(map(len, rows))
-    lines = []
+    """Rows of frames, each uint8 (T, H, W, 3), one below the other."""
+    longest, lines = max(map(len, rows)), []
     for row in rows:
         framed = np.pad(row, ((0, longest - len(row)), (0, 2), (0, 2), (0, 0)), constant_values=255)
-        lines.append(framed.swapaxes(0, 1).reshape(66, -1, 3))
+        lines.append(framed.swapaxes(0, 1).reshape(framed.shape[1], -1, 3))
     return Image.fromarray(np.concatenate(lines).repeat(scale, 0).repeat(scale, 1))
 
 
@@ -217,26 +217,32 @@ def obedience(figures: dict) -> str:
         axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
     steps = [t for t in (1, 4, 10) if f"counterfactual.match.{t}" in figures]
-    cell = {(key, t): figures.get(f"counterfactual.match.{t}.{key}") for key in KEYS for t in steps}
-    rows = [[key, *(number(one) if (one := cell[key, t]) else "" for t in steps)] for key in KEYS]
+    keys = parts_after("counterfactual.match.1.", figures)
+    cell = {(key, t): figures.get(f"counterfactual.match.{t}.{key}") for key in keys for t in steps}
+    rows = [[key, *(number(one) if (one := cell[key, t]) else "" for t in steps)] for key in keys]
     judged = {"key_accuracy": "the key of", "visible.key_accuracy": "where it shows, of", "probe_accuracy": "the direction of"}
     named = [f"{words} {number(figures[f'judge.{name}'])}" for name, words in judged.items() if f"judge.{name}" in figures]
     trust = f"<p>On recorded frames the judge names {', '.join(named)}.</p>"
     return drawing(figure) + trust + table(["nearest to the game, key", *(f"at {t}" for t in steps)], rows)
 
 
+def parts_after(start: str, figures: dict) -> list[str]:
+    """The different next parts of the figures' names that begin with `start`, in their order."""
+    return list(dict.fromkeys(name.removeprefix(start).split(".")[0] for name in figures if name.startswith(start)))
+
+
 def codes(figures: dict) -> str:
-    count = 1 + max(int(name.rsplit(".", 1)[1]) for name in figures if name.startswith("latent_action.code_given_key."))
-    names = [[f"latent_action.code_given_key.{key}.{code}" for code in range(count)] for key in KEYS]
-    keys = [(key, row) for key, row in zip(KEYS, names) if row[0] in figures]
-    share = np.array([[figures[name]["value"] for name in row] for _, row in keys])
+    start = "latent_action.code_given_key."
+    keys = parts_after(start, figures)
+    count = len(parts_after(f"{start}{keys[0]}.", figures))
+    share = np.array([[figures[f"{start}{key}.{code}"]["value"] for code in range(count)] for key in keys])
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(share):
         axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", color="white" if value > 0.5 else "black", fontsize=8)
     axes.set_xticks(range(count), [str(code + 1) for code in range(count)])
-    axes.set_yticks(range(len(keys)), [key for key, _ in keys])
+    axes.set_yticks(range(len(keys)), keys)
     axes.set(
         xlabel="latent action (its number key)",
         ylabel="key that did it",
@@ -301,16 +307,16 @@ follow are dreamt, each from the dreamt ones before it, under {prompt}. Rollouts
 differ by their actions alone. PSNR and SSIM are taken for each frame and averaged over windows. Equal frames count as 89
 dB. Brackets and bands are 95 % intervals: Student's over windows; Jeffreys' for shares; for statistics of pooled data a
 bootstrap over episodes, for Fréchet distances a jackknife over windows.</p>
-<p><i>Fréchet distance, blocks</i>: of the means and deviations of each 8 × 8 block of pixels and channel, 384 numbers a
-frame in 0 … 1. It is not FID: nothing in it is learnt, so any two worlds of the same game can be compared.</p>
+<p><i>Fréchet distance, blocks</i>: of the means and deviations of each 8 × 8 block of pixels and channel, in
+0 … 1. It is not FID: nothing in it is learnt, so any two worlds of the same game can be compared.</p>
 <p><i>ΔPSNR</i> with inferred latent actions also rewards codes that carry scenery instead of the action, since the codes
 have seen the frame that they help to predict. The counterfactuals do not: there the key is chosen, and nothing of the
 future is seen.</p>
 <p><i>Obedience</i>: a judge, a supervised network trained on the recorded actions of other levels, reads each key off five
-frames. F1 is averaged over classes. Step 1 is the first frame under each of the six keys, from the same moments; the others
+frames. F1 is averaged over classes. Step 1 is the first frame under each key, from the same moments; the others
 are dreams under keys drawn at random, and pool the ten frames that end there. The game's own frames under the same keys,
 judged the same way, are the ceiling: a jump in the air shows nowhere.</p>
-<p><i>Counterfactuals</i>: the game is brought to the same moment and played on under each of the six keys, held for ten
+<p><i>Counterfactuals</i>: the game is brought to the same moment and played on under each key, held for ten
 frames; so is the dream. Two pictures look different where {PIXELS} pixels or more differ by more than {LEVELS} of 255
 levels. A dream under a key matches if it is nearer (mean squared error) to the game under that key than to the game under
 every other key whose picture looks different. Chance takes one of the different pictures at random.</p>
@@ -326,9 +332,12 @@ def write_report(path: Path, findings: Findings) -> None:
     if findings.game is not None:
         sections += ["<h2>Does it obey?</h2>", obedience(figures)]
         moment = int(np.argmax([len(np.unique(game[:, -1].reshape(len(game), -1), axis=0)) for game in findings.game[:16]]))
-        pairs = [row for key in range(len(KEYS)) for row in (findings.game[moment, key], findings.held[moment, key])]
+        pairs = [row for pair in zip(findings.game[moment], findings.held[moment]) for row in pair]
         sections.append(
-            strips(pairs, f"One moment under {', '.join(KEYS)}, each held for ten frames: the game above, the dream below.")
+            strips(
+                pairs,
+                f"One moment under {', '.join(findings.controls)}, each held for ten frames: the game above, the dream below.",
+            )
         )
     films = [film(one, f"action {number + 1}") for number, one in enumerate(findings.actions)]
     sections.append(f"<h2>One prompt under each action</h2><div class=gifs>{''.join(films)}</div>")

@@ -6,10 +6,11 @@ import numpy as np
 from tqdm import tqdm
 
 from genie_tf.config import Config
+from genie_tf.episodes.controls import NONE, Controls
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.format import UNKNOWN
+from genie_tf.episodes.recorded import controls_in
 from genie_tf.errors import UserError
-from genie_tf.latent_action.keymap import KEY_ACTIONS, KEY_OF_ACTION, KEYS
 from genie_tf.world import World
 
 BATCH = 32  # maximum number of rollouts in a batch
@@ -41,9 +42,10 @@ class Moments:
     Args:
         episodes: The test recording.
         rows: int (M,), first rows of the windows.
-        frames: uint8 (M, 14, 64, 64, 3).
+        frames: uint8 (M, 14, H, W, 3).
         actions: int (M, 13), the actions that the world gets: inferred from the frames, or the recorded ones in a guided world.
         true: int (M, 13), recorded actions. None if they are unknown, or if the world's keymap lacks a key.
+        controls: The controls of the recorded actions. None with `true`.
     """
 
     episodes: Episodes
@@ -51,10 +53,11 @@ class Moments:
     frames: np.ndarray
     actions: np.ndarray
     true: np.ndarray | None
+    controls: Controls | None = None
 
     @property
     def truth(self) -> np.ndarray:
-        """The true frames after the prompt, uint8 (M, 10, 64, 64, 3)."""
+        """The true frames after the prompt, uint8 (M, 10, H, W, 3)."""
         return self.frames[:, PROMPT:]
 
     def prompt(self, length: int, count: int | None = None) -> dict[str, np.ndarray]:
@@ -72,13 +75,19 @@ def load_moments(config: Config, world: World, guided: bool) -> Moments:
         UserError: the test recording is missing or too short, or a guided world needs true actions that it does not have.
     """
     test = Episodes(config.record_folder("test"))
+    test.check_size(world.frame_size, config.model_folder)
     rows = evaluation_windows(test, PROMPT + HORIZON, config.play.evaluation_windows, config.play.seed)
     read = test.read(rows[:, None] + np.arange(PROMPT + HORIZON))
     frames, true = np.ascontiguousarray(read["frame"]), read["action"][:, :-1].astype(int)
-    labelled = (true != UNKNOWN).all() and set(KEYS) <= set(world.keymap)
-    if guided and not labelled:
+    controls = controls_in(test) if (true != UNKNOWN).all() else None
+    if guided and controls is None:
         raise UserError(f"record/{config.world} has no true actions: evaluate with --dynamics.actions latent")
-    return Moments(test, rows, frames, true if guided else world.infer_actions(frames), true if labelled else None)
+    if controls is not None and (strange := world.keymap.keys() - {NONE, *controls}):
+        raise UserError(f"model/{config.world} knows the key {min(strange)}, which record/{config.world} has not: train it anew")
+    if controls is not None and not set(controls) <= world.keymap.keys():
+        controls = None
+    actions = true if guided else world.infer_actions(frames)
+    return Moments(test, rows, frames, actions, None if controls is None else true, controls)
 
 
 def another(actions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -105,17 +114,17 @@ def rollout(
 
     Args:
         world: The trained world.
-        prompt: uint8 (M, P, 64, 64, 3).
+        prompt: uint8 (M, P, H, W, 3).
         prompt_actions: int (M, P - 1).
         actions: int (M, H).
         progress: Counts predicted frames.
         batch: Number of rollouts in a batch. The last batch is padded, so that all batches have one shape.
         instead: int (M, H), alternative last actions. The frame at step t is also predicted under `instead[:, t]`, after the same
             earlier actions.
-        truth: uint8 (M, H, 64, 64, 3), true frames that replace each predicted frame after its step (teacher forcing).
+        truth: uint8 (M, H, H, W, 3), true frames that replace each predicted frame after its step (teacher forcing).
 
     Returns:
-        A dict: `dream` uint8 (M, H, 64, 64, 3) and, if `instead` is given, `instead`, of the same shape.
+        A dict: `dream` uint8 (M, H, H, W, 3) and, if `instead` is given, `instead`, of the same shape.
     """
     begin, out = world.state, []
     for first in range(0, len(prompt), batch):
@@ -153,7 +162,7 @@ def dream_all(
         seed: Seed of the random actions.
 
     Returns:
-        A dict of rollouts uint8. The keys (prompt, row) give (M, 10, 64, 64, 3). Their rows are "", the world's own actions;
+        A dict of rollouts uint8. The keys (prompt, row) give (M, 10, H, W, 3). Their rows are "", the world's own actions;
         "instead", a different last action at each step; "_random"; "_keys", the true actions through the keymap; "_guided";
         "_teacher_forced". The other keys are "asked" (M', 200, …), "held" (M'', K, 10, …), and "each" (A, 20, …), one prompt under
         each action.
@@ -168,9 +177,10 @@ def dream_all(
         plan[length, "_random"] = dict(world=world, **prompt, actions=random)
         if teacher_forced:
             plan[length, "_teacher_forced"] = dict(world=world, **prompt, actions=future, truth=moments.truth)
-        if moments.true is not None and world.latent_action is not None:
-            code_of = np.array([world.keymap[key] for key in KEYS])
-            plan[length, "_keys"] = dict(world=world, **prompt, actions=code_of[KEY_OF_ACTION[moments.true[:, PROMPT - 1 :]]])
+        if moments.controls is not None and moments.true is not None and world.latent_action is not None:
+            code_of = np.array([world.keymap[key] for key in moments.controls])
+            pressed = moments.controls.of_action[moments.true[:, PROMPT - 1 :]]
+            plan[length, "_keys"] = dict(world=world, **prompt, actions=code_of[pressed])
         if moments.true is not None and guided_world is not None:
             prompt["prompt_actions"] = moments.true[:, PROMPT - length : PROMPT - 1]
             plan[length, "_guided"] = dict(world=guided_world, **prompt, actions=moments.true[:, PROMPT - 1 :])
@@ -180,7 +190,7 @@ def dream_all(
         prompt = {name: np.repeat(value[:count], len(actions) // count, axis=0) for name, value in moments.prompt(PROMPT).items()}
         return dict(world=world, **prompt, actions=actions)
 
-    every = np.arange(world.actions) if world.latent_action is not None else KEY_ACTIONS
+    every = np.arange(world.actions) if world.latent_action is not None else np.array(list(world.keymap.values()))
     plan["each"] = from_first(1, every[:, None].repeat(2 * HORIZON, axis=1))
     plan["asked"] = from_first(len(asked), asked)
     if len(held):
@@ -194,5 +204,5 @@ def dream_all(
             if "instead" in made:
                 dreams[name[0], "instead"] = made["instead"]
     if len(held):
-        dreams["held"] = dreams["held"].reshape(*held.shape, HORIZON, 64, 64, 3)
+        dreams["held"] = dreams["held"].reshape(*held.shape, HORIZON, *moments.frames.shape[2:])
     return dreams

@@ -3,7 +3,7 @@
 A latent action model has these attributes:
 
 - `Settings`: the dataclass of its settings.
-- `from_settings(settings)`: makes the model.
+- `from_settings(settings, frame_size)`: makes the model for frames of this height and width.
 - `examples(recording, folder, settings)`: its training examples. `folder` may hold values that are computed once for every frame.
 - `call`: returns a dict of outputs that contains `loss`.
 - `infer`: frames → latent actions.
@@ -11,6 +11,7 @@ A latent action model has these attributes:
 - `code`: these inputs → latent actions.
 - `predict_next`: frames, latent actions → next frames.
 - `codes`: the number of latent actions.
+- `frame_size`: height and width of its frames.
 """
 
 KINDS = {

@@ -1,19 +1,21 @@
 """Decoder: the next frame from the past and a latent action. It shifts the current frame, then predicts the remaining pixels."""
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
-from genie_tf.episodes.format import FRAME_SIZE
-from genie_tf.latent_action.registration import REACH
+from genie_tf.latent_action.registration import reach_in
 from genie_tf.layers.pixels import from_pixels, patchify, unpatchify
 
 PATCH = 4
+AXES = ("columns", "rows")
 
 
-def shift_matrix(weights_BS):
-    """Weights (B, 2 R + 1) of the shifts -R … R along one axis, as a matrix (B, FRAME_SIZE, FRAME_SIZE)."""
+def shift_matrix(weights_BS, side: int):
+    """Weights (B, 2 R + 1) of the shifts -R … R along an axis of `side` pixels, as a matrix (B, side, side)."""
     reach = (weights_BS.shape[-1] - 1) // 2
-    place = ops.arange(FRAME_SIZE, dtype="int32")
+    place = ops.arange(side, dtype="int32")
     shift = place[:, None] - place[None, :] + reach
     inside = ops.cast(ops.logical_and(shift >= 0, shift <= 2 * reach), weights_BS.dtype)
     return ops.take(weights_BS, ops.clip(shift, 0, 2 * reach), axis=1) * inside
@@ -26,21 +28,24 @@ class MotionDecoder(layers.Layer):
     Args:
         codes: A, number of latent actions.
         width: Channels of the networks.
+        frame_size: H and W, multiples of 8.
 
     Call arguments:
-        frames: uint8 (B, 3, 64, 64, 3), frames t - 1, t, t + 1. Frame t + 1 is used only for the error.
+        frames: uint8 (B, 3, H, W, 3), frames t - 1, t, t + 1. Frame t + 1 is used only for the error.
         codes: int32 (B,), latent actions.
 
     Returns:
-        A dict: `prediction` float (B, 64, 64, 3) in about -0.5 … 0.5; `error`, the scalar to minimise; `psnr` in dB over the batch.
+        A dict: `prediction` float (B, H, W, 3) in about -0.5 … 0.5; `error`, the scalar to minimise; `psnr` in dB over the batch.
 
     Reference:
         Finn et al. 2016, arXiv 1605.07157, section 3: transformation of pixels.
     """
 
-    def __init__(self, codes: int, width: int, **kwargs):
+    def __init__(self, codes: int, width: int, frame_size: tuple[int, int], **kwargs):
         super().__init__(**kwargs, autocast=False)
-        self.config = dict(codes=codes, width=width)
+        self.config = dict(codes=codes, width=width, frame_size=frame_size)
+        self.frame_size: Any = tuple(frame_size)
+        reach = reach_in(self.frame_size)
         half = width // 2
         self.see_past = keras.Sequential(
             [
@@ -53,7 +58,7 @@ class MotionDecoder(layers.Layer):
         self.code_gain = layers.Embedding(codes, 2 * width, name="code_gain")
         self.code_offset = layers.Embedding(codes, 2 * width, name="code_offset")
         self.mix = layers.Dense(2 * width, activation="relu", name="mix")
-        self.shift = {axis: layers.Dense(2 * reach + 1, dtype="float32", name=f"{axis}_shift") for axis, reach in REACH.items()}
+        self.shift = {axis: layers.Dense(2 * reach[axis] + 1, dtype="float32", name=f"{axis}_shift") for axis in AXES}
         self.paint_fine = layers.Conv2D(half, 3, padding="same", activation="relu", name="paint_fine")
         self.paint_coarse = layers.Conv2D(half, 3, 2, padding="same", activation="relu", name="paint_coarse")
         self.paint_code = layers.Embedding(codes, half, name="paint_code")
@@ -62,12 +67,14 @@ class MotionDecoder(layers.Layer):
         self.paint = layers.Conv2D(4 * PATCH**2, 3, padding="same", dtype="float32", name="paint")
 
     def predict(self, frames, codes):
-        """Frame t + 1, float (B, 64, 64, 3), from frames t - 1 and t, uint8 (B, 2, 64, 64, 3), and codes int32 (B,)."""
+        """Frame t + 1, float (B, H, W, 3), from frames t - 1 and t, uint8 (B, 2, H, W, 3), and codes int32 (B,)."""
         previous, current = ops.unstack(from_pixels(frames), 2, axis=1)
         past = ops.concatenate([patchify(previous, PATCH), patchify(current, PATCH)], axis=-1)
         h = self.see_past(past)
         h = h + self.mix(ops.relu(h * (1.0 + self.code_gain(codes)) + self.code_offset(codes)))
-        rows, columns = (shift_matrix(ops.softmax(self.shift[axis](h))) for axis in ("rows", "columns"))
+        rows, columns = (
+            shift_matrix(ops.softmax(self.shift[axis](h)), side) for axis, side in zip(("rows", "columns"), self.frame_size)
+        )
         shifted = ops.einsum("bij,bjkc,blk->bilc", rows, current, columns)
         fine = self.paint_fine(ops.concatenate([patchify(shifted, PATCH), past], axis=-1))
         coarse = self.paint_coarse(fine) + self.paint_code(codes)[:, None, None]

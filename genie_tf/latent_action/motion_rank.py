@@ -26,15 +26,15 @@ from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.errors import UserError
 from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.decoder import MotionDecoder
-from genie_tf.latent_action.registration import REACH, motion_of, register
+from genie_tf.latent_action.registration import motion_of, reach_in, register
 from genie_tf.layers.convolutions import convolutions
-from genie_tf.layers.pixels import from_pixels, patchify, to_pixels
+from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.vector_quantizer import perplexity
 
 PATCH = 2
 AXES = ("columns", "rows")
-USUAL = np.array([3.0, 15.0, 0.01], "float32")  # typical size of columns, rows and residual of a registration
+USUAL = (3 / 64, 15 / 64, 0.01)  # typical columns and rows of a registration, as parts of the frame's width and height; residual
 MIRROR = np.array([-1, 1, 1], "float32")  # factors that mirror a motion horizontally
 DECODED = 16  # transitions of a batch that train the decoder: it is the slowest part and needs fewer examples
 TIERS = {"columns": 12, "rows": 6}  # classes of the second network: equal parts of the rank
@@ -47,7 +47,7 @@ def mirrored(rng: np.random.Generator, frames: np.ndarray, motion: np.ndarray) -
 
     Args:
         rng: Random generator of this batch.
-        frames: uint8 (B, 3, 64, 64, 3).
+        frames: uint8 (B, 3, H, W, 3).
         motion: float32 (B, 4, 3), from `register`.
 
     Returns:
@@ -132,14 +132,15 @@ class MotionRankModel(SelfSupervisedModel):
     Args:
         codes: A, number of latent actions, an even number.
         width: Channels of the networks.
+        frame_size: H and W, multiples of 8.
 
     Call arguments:
-        inputs: A dict: `frames` uint8 (B, 3, 64, 64, 3), frames t - 1, t, t + 1; `motion` float32 (B, 4, 3), the output of
+        inputs: A dict: `frames` uint8 (B, 3, H, W, 3), frames t - 1, t, t + 1; `motion` float32 (B, 4, 3), the output of
             `register` for each of the frames t - 3 … t and its next frame.
         training: Whether to decode only the first 16 transitions.
 
     Returns:
-        A dict: `codes` int32 (B,); `prediction` of frame t + 1, float (B, 64, 64, 3) in about -0.5 … 0.5, from frames t - 1, t and
+        A dict: `codes` int32 (B,); `prediction` of frame t + 1, float (B, H, W, 3) in about -0.5 … 0.5, from frames t - 1, t and
         the code only; and the scalars `loss`, `psnr` in dB over the batch, `surprise` (negative log likelihood of the movement in
         nats), `naming` (cross-entropy of its rank in nats) and `perplexity` of the codes.
 
@@ -151,12 +152,15 @@ class MotionRankModel(SelfSupervisedModel):
     Settings = MotionRankSettings
     reported = ("surprise", "naming", "psnr", "perplexity")
 
-    def __init__(self, codes=6, width=128, **kwargs):
+    def __init__(self, codes=6, width=128, frame_size=FRAME_SIZE, **kwargs):
         super().__init__(**kwargs, autocast=False)
-        self.config = dict(codes=codes, width=width)
-        self.codes = codes
+        self.config = dict(codes=codes, width=width, frame_size=frame_size)
+        self.codes, self.frame_size = codes, tuple(frame_size)
+        self.reach = reach_in(self.frame_size)
+        height, columns = self.frame_size
+        self.usual = np.array([USUAL[0] * columns, USUAL[1] * height, USUAL[2]], "float32")
         self.parts = {"columns": codes // ROW_PARTS, "rows": ROW_PARTS}
-        self.places = {axis: 2 * REACH[axis] + 1 for axis in AXES}
+        self.places = {axis: 2 * self.reach[axis] + 1 for axis in AXES}
         quarter, size = width // 4, 3 * width // 2
         self.see_place = convolutions((quarter, 3 * quarter // 2), (2, 2), size, 0.4, "see_place")
         self.expect = keras.Sequential(
@@ -177,10 +181,10 @@ class MotionRankModel(SelfSupervisedModel):
         channels = 3 * width // 8
         self.see_change = convolutions((channels, channels, width // 2), (1, 2, 2), width, 0.3, "see_change")
         self.tell = {axis: layers.Dense(TIERS[axis], dtype="float32", name=f"tell_{axis}") for axis in AXES}
-        self.decoder = MotionDecoder(codes, width, name="decoder")
+        self.decoder = MotionDecoder(codes, width, self.frame_size, name="decoder")
 
     @classmethod
-    def from_settings(cls, settings: MotionRankSettings) -> "MotionRankModel":
+    def from_settings(cls, settings: MotionRankSettings, frame_size: tuple[int, int]) -> "MotionRankModel":
         """Make the model.
 
         Raises:
@@ -189,7 +193,7 @@ class MotionRankModel(SelfSupervisedModel):
         if settings.codes % ROW_PARTS:
             reason = "each part of the columns is paired with two of the rows: take an even number"
             raise UserError(f"--latent_action.codes {settings.codes}: {reason}")
-        return cls(settings.codes, settings.width)
+        return cls(settings.codes, settings.width, frame_size)
 
     @staticmethod
     def examples(recording: Episodes, folder: Path, settings: MotionRankSettings) -> Transitions:
@@ -202,7 +206,7 @@ class MotionRankModel(SelfSupervisedModel):
         return Transitions(recording, folder).take
 
     def build(self, input_shape=None):
-        frames, motion = keras.KerasTensor((1, 3, 64, 64, 3), "uint8"), keras.KerasTensor((1, FRAMES - 1, 3), "float32")
+        frames, motion = keras.KerasTensor((1, 3, *self.frame_size, 3), "uint8"), keras.KerasTensor((1, FRAMES - 1, 3), "float32")
         self.compute_output_spec({"frames": frames, "motion": motion}, training=True)  # in training, one orientation is looked at
 
     def _rank(self, place, motion, training):
@@ -211,10 +215,10 @@ class MotionRankModel(SelfSupervisedModel):
         The rows are ranked given the past, the columns given the past and the rows.
         """
         at = {
-            axis: ops.cast(ops.clip(ops.round(motion[:, -1, i]), -REACH[axis], REACH[axis]) + REACH[axis], "int32")
+            axis: ops.cast(ops.clip(ops.round(motion[:, -1, i]), -self.reach[axis], self.reach[axis]) + self.reach[axis], "int32")
             for i, axis in enumerate(AXES)
         }
-        past = ops.reshape(motion[:, :-1] / USUAL, (-1, 3 * (FRAMES - 2)))
+        past = ops.reshape(motion[:, :-1] / self.usual, (-1, 3 * (FRAMES - 2)))
         seen = ops.cast(self.see_place(place, training=training), "float32")
         h = self.expect(ops.concatenate([seen, past], axis=1), training=training)
         rows, surprise_rows = rank_in(self.expect_rows(h), at["rows"])
@@ -257,15 +261,15 @@ class MotionRankModel(SelfSupervisedModel):
         return self._codes(inputs)["codes"]
 
     def infer(self, frames):
-        """Latent action int32 (B,) between frames t and t + 1, from frames t - 3 … t + 1, uint8 (B, 5, 64, 64, 3)."""
-        pairs = (ops.reshape(each, (-1, 64, 64, 3)) for each in (frames[:, :-1], frames[:, 1:]))
+        """Latent action int32 (B,) between frames t and t + 1, from frames t - 3 … t + 1, uint8 (B, 5, H, W, 3)."""
+        pairs = (ops.reshape(each, (-1, *self.frame_size, 3)) for each in (frames[:, :-1], frames[:, 1:]))
         motion = ops.reshape(register(*pairs), (-1, FRAMES - 1, 3))
         return self.code({"frames": frames[:, -3:], "motion": motion})
 
     def predict_next(self, frames, codes):
-        """Predict frame t + 1, uint8 (B, 64, 64, 3), under the latent actions `codes` int32 (B,).
+        """Predict frame t + 1, uint8 (B, H, W, 3), under the latent actions `codes` int32 (B,).
 
-        `frames` is uint8 (B, 5, 64, 64, 3), frames t - 3 … t + 1. Frame t + 1 is not used.
+        `frames` is uint8 (B, 5, H, W, 3), frames t - 3 … t + 1. Frame t + 1 is not used.
         """
         return to_pixels(self.decoder.predict(frames[:, -3:-1], codes))
 

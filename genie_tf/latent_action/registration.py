@@ -7,22 +7,28 @@ from keras import ops
 
 from genie_tf.episodes.codes import cached_codes
 from genie_tf.episodes.dataset import Episodes
-from genie_tf.episodes.format import FRAME_SIZE
 from genie_tf.training.backend import compiled
 
-REACH = {"columns": 12, "rows": 26}  # the largest shift in pixels, in both directions
-GRID = 96  # size of the padded picture, so that a shift does not wrap around
+REACH = {"rows": 26 / 64, "columns": 12 / 64}  # the largest shift in both directions, as a part of the frame's height and width
+BLOCK = 32  # the padded picture is a multiple of it
 
 
-def _overlap() -> np.ndarray:
+def reach_in(frame_size: tuple[int, int]) -> dict[str, int]:
+    """The largest shift in pixels: `rows`, `columns`."""
+    return {axis: round(part * side) for (axis, part), side in zip(REACH.items(), frame_size)}
+
+
+def _overlap(frame_size: tuple[int, int]) -> np.ndarray:
     """Number of pixels in which two frames overlap under each shift: (2 R + 1 rows, 2 R + 1 columns)."""
-    rows, columns = (FRAME_SIZE - np.abs(np.arange(-reach, reach + 1)) for reach in (REACH["rows"], REACH["columns"]))
+    rows, columns = (side - np.abs(np.arange(-reach, reach + 1)) for side, reach in zip(frame_size, reach_in(frame_size).values()))
     return np.outer(rows, columns).astype(np.float32)
 
 
 def _spectrum(x_BHW):
-    """Fourier transform of pictures padded with zeros: real and imaginary part."""
-    x = ops.pad(x_BHW, ((0, 0), (0, GRID - FRAME_SIZE), (0, GRID - FRAME_SIZE)))
+    """Fourier transform of pictures padded with zeros, so that a shift does not wrap around: real and imaginary part."""
+    size = x_BHW.shape[1:]
+    padding = ((0, -(-(side + reach) // BLOCK) * BLOCK - side) for side, reach in zip(size, reach_in(size).values()))
+    x = ops.pad(x_BHW, ((0, 0), *padding))
     return ops.fft2((x, ops.zeros_like(x)))
 
 
@@ -35,12 +41,12 @@ def register(first, second):
     """Estimate the shift from one frame to another, and the remaining error.
 
     Args:
-        first: uint8 (B, 64, 64, 3).
-        second: uint8 (B, 64, 64, 3).
+        first: uint8 (B, H, W, 3).
+        second: uint8 (B, H, W, 3).
 
     Returns:
-        float32 (B, 3): the shift in columns and rows from `first` to `second`, in pixels with fractions, at most 12 and 26 in both
-        directions; and the remaining mean squared difference of brightness, 0 … 1. Zeros for two equal frames.
+        float32 (B, 3): the shift in columns and rows from `first` to `second`, in pixels with fractions, at most `reach_in` (12 and
+        26 of 64) in both directions; and the remaining mean squared difference of brightness, 0 … 1. Zeros for two equal frames.
 
     Reference:
         Anuta 1970, "Spatial registration of multispectral and multitemporal digital imagery using fast Fourier transform
@@ -50,9 +56,11 @@ def register(first, second):
     whole = _spectrum(ops.ones_like(a[:1]))
     terms = (_product(_spectrum(a * a), whole), _product(whole, _spectrum(b * b)), _product(_spectrum(a), _spectrum(b)))
     squares = ops.ifft2(tuple(left + right - 2.0 * both for left, right, both in zip(*terms)))[0]
-    up, left = REACH["rows"], REACH["columns"]
+    up, left = reach_in(first.shape[1:3]).values()
     height, width = 2 * up + 1, 2 * left + 1
-    error_BS = ops.reshape(ops.roll(squares, (up, left), axis=(1, 2))[:, :height, :width] / _overlap(), (-1, height * width))
+    error_BS = ops.reshape(
+        ops.roll(squares, (up, left), axis=(1, 2))[:, :height, :width] / _overlap(first.shape[1:3]), (-1, height * width)
+    )
     best = ops.cast(ops.argmin(error_BS, axis=1), "int32")
     row, column = best // width, best % width
     inner_row, inner_column = ops.clip(row, 1, height - 2), ops.clip(column, 1, width - 2)

@@ -10,10 +10,10 @@ from keras import layers, ops
 
 from genie_tf.config import Training
 from genie_tf.episodes.dataset import Episodes, Examples
-from genie_tf.episodes.format import FRAME_SIZE
+from genie_tf.errors import UserError
 from genie_tf.latent_action import FRAMES
 from genie_tf.layers.norm import rms_normalize
-from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
+from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.st_block import STBlock, distances
 from genie_tf.layers.vector_quantizer import VectorQuantizer
@@ -32,7 +32,7 @@ class STSettings(Training):
         width: Width of both transformers.
         depth: Number of blocks of the encoder, and of the decoder.
         heads: Attention heads; divides `width`.
-        patch: Side of a patch in pixels; divides 64.
+        patch: Side of a patch in pixels; divides the sides of the frame.
         length: Frames of a training sequence.
     """
 
@@ -62,16 +62,17 @@ class STLatentActionModel(SelfSupervisedModel):
         width: Width of both transformers.
         depth: Number of blocks of each transformer.
         heads: Attention heads; divides `width`.
-        patch: Side of a patch in pixels; divides 64.
+        patch: Side of a patch in pixels; divides the sides of the frame.
         commitment: Weight of the commitment loss.
         seed: Seed of the codebook.
+        frame_size: H and W.
 
     Call arguments:
-        inputs: A dict: `frames` uint8 (B, T, 64, 64, 3), T ≥ 2.
+        inputs: A dict: `frames` uint8 (B, T, H, W, 3), T ≥ 2.
         training: Whether to update the codebook.
 
     Returns:
-        A dict: `codes` int32 (B, T - 1); `prediction` of frames 1 … T - 1, float (B, T - 1, 64, 64, 3) in about -0.5 … 0.5; and the
+        A dict: `codes` int32 (B, T - 1); `prediction` of frames 1 … T - 1, float (B, T - 1, H, W, 3) in about -0.5 … 0.5; and the
         scalars `loss`, `psnr` in dB over the batch, `perplexity`.
 
     Reference:
@@ -82,13 +83,28 @@ class STLatentActionModel(SelfSupervisedModel):
     Settings = STSettings
     reported = ("psnr", "perplexity")
 
-    def __init__(self, codes=6, code_dim=32, width=512, depth=8, heads=8, patch=16, commitment=0.0025, seed=0, **kwargs):
+    def __init__(
+        self,
+        codes=6,
+        code_dim=32,
+        width=512,
+        depth=8,
+        heads=8,
+        patch=16,
+        commitment=0.0025,
+        seed=0,
+        frame_size=FRAME_SIZE,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.config = dict(
-            codes=codes, code_dim=code_dim, width=width, depth=depth, heads=heads, patch=patch, commitment=commitment, seed=seed
-        )
+            codes=codes, code_dim=code_dim, width=width, depth=depth, heads=heads, patch=patch, commitment=commitment, seed=seed,
+            frame_size=frame_size,
+        )  # fmt: skip
         self.codes, self.width, self.patch, self.commitment = codes, width, patch, commitment
-        self.places = (FRAME_SIZE // patch) ** 2
+        self.frame_size = tuple(frame_size)
+        self.grid = tuple(side // patch for side in frame_size)
+        self.places = self.grid[0] * self.grid[1]
         self.embed_seen = layers.Dense(width, name="embed_seen")
         self.embed_seen_place = layers.Embedding(self.places, width, name="embed_seen_place")
         self.encoder = [STBlock(heads, LONGEST, name=f"encoder_{i}") for i in range(depth)]
@@ -101,9 +117,16 @@ class STLatentActionModel(SelfSupervisedModel):
         self.head = layers.Dense(3 * patch**2, dtype="float32", name="head")
 
     @classmethod
-    def from_settings(cls, settings: STSettings) -> "STLatentActionModel":
+    def from_settings(cls, settings: STSettings, frame_size: tuple[int, int]) -> "STLatentActionModel":
+        """Make the model.
+
+        Raises:
+            UserError: the patches do not fill the frame.
+        """
         s = settings
-        return cls(s.codes, s.code_dim, s.width, s.depth, s.heads, s.patch, seed=s.seed)
+        if any(side % s.patch for side in frame_size):
+            raise UserError(f"--latent_action.patch {s.patch}: it must divide the frame's {frame_size[0]} x {frame_size[1]} pixels")
+        return cls(s.codes, s.code_dim, s.width, s.depth, s.heads, s.patch, seed=s.seed, frame_size=frame_size)
 
     @staticmethod
     def examples(recording: Episodes, folder: Path, settings: STSettings) -> Examples:
@@ -122,11 +145,11 @@ class STLatentActionModel(SelfSupervisedModel):
     def build(self, input_shape=None):
         for block in (*self.encoder, *self.decoder):
             block.build((None, None, self.places, self.width))
-        self.compute_output_spec({"frames": keras.KerasTensor((1, 2, FRAME_SIZE, FRAME_SIZE, 3), "uint8")})
+        self.compute_output_spec({"frames": keras.KerasTensor((1, 2, *self.frame_size, 3), "uint8")})
 
     def _patches(self, x_BTHWC):
         """Patches (B, T, N, patch * patch * 3) of frames."""
-        x = patchify(ops.reshape(x_BTHWC, (-1, FRAME_SIZE, FRAME_SIZE, 3)), self.patch)
+        x = patchify(ops.reshape(x_BTHWC, (-1, *self.frame_size, 3)), self.patch)
         return ops.reshape(x, (-1, x_BTHWC.shape[1], self.places, x.shape[-1]))
 
     def _encode(self, x_BTHWC, training=False):
@@ -137,15 +160,14 @@ class STLatentActionModel(SelfSupervisedModel):
         return self.quantizer(rms_normalize(self.to_code(ops.mean(x[:, 1:], axis=2))), training=training)
 
     def _decode(self, x_BTHWC, code_BTD):
-        """Predicted frames 1 … T, float (B, T, 64, 64, 3), from frames 0 … T - 1 and the code of each transition."""
+        """Predicted frames 1 … T, float (B, T, H, W, 3), from frames 0 … T - 1 and the code of each transition."""
         length = x_BTHWC.shape[1]
         x = self.embed_past(self._patches(x_BTHWC)) + self.embed_past_place(ops.arange(self.places))
         x = x + self.embed_code(code_BTD)[:, :, None]
         for block in self.decoder:
             x = block(x, distance=distances(length))["x"]
-        grid = FRAME_SIZE // self.patch
-        change = unpatchify(ops.reshape(self.head(rms_normalize(x)), (-1, grid, grid, 3 * self.patch**2)), self.patch)
-        return x_BTHWC + ops.reshape(change, (-1, length, FRAME_SIZE, FRAME_SIZE, 3))
+        change = unpatchify(ops.reshape(self.head(rms_normalize(x)), (-1, *self.grid, 3 * self.patch**2)), self.patch)
+        return x_BTHWC + ops.reshape(change, (-1, length, *self.frame_size, 3))
 
     def call(self, inputs, training=False):
         x = from_pixels(inputs["frames"])
@@ -161,15 +183,15 @@ class STLatentActionModel(SelfSupervisedModel):
         }
 
     def infer(self, frames):
-        """Latent action int32 (B,) between frames t and t + 1, from frames t - 3 … t + 1, uint8 (B, 5, 64, 64, 3)."""
+        """Latent action int32 (B,) between frames t and t + 1, from frames t - 3 … t + 1, uint8 (B, 5, H, W, 3)."""
         return self._encode(from_pixels(frames))["indices"][:, -1]
 
     code = infer  # this model caches nothing for a recording
 
     def predict_next(self, frames, codes):
-        """Predict frame t + 1, uint8 (B, 64, 64, 3), under the latent actions `codes` int32 (B,).
+        """Predict frame t + 1, uint8 (B, H, W, 3), under the latent actions `codes` int32 (B,).
 
-        `frames` is uint8 (B, 5, 64, 64, 3), frames t - 3 … t + 1. Frame t + 1 is not used.
+        `frames` is uint8 (B, 5, H, W, 3), frames t - 3 … t + 1. Frame t + 1 is not used.
         """
         x = from_pixels(frames[:, :-1])
         led_BTD = ops.concatenate([self._encode(x)["quantized"], self.quantizer.lookup(codes)[:, None]], axis=1)

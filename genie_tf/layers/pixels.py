@@ -2,6 +2,8 @@
 
 from keras import ops
 
+FRAME_SIZE = (64, 64)  # height and width of models whose file does not name them
+
 
 def from_pixels(frames):
     """Convert uint8 (..., H, W, C) to float32 in -0.5 … 0.5."""

@@ -1,22 +1,17 @@
 """Record your own play of the real game as episodes."""
 
-import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 
 from genie_tf.config import Config
+from genie_tf.episodes.controls import NONE, Controls, control_of
 from genie_tf.episodes.format import EpisodeWriter
-from genie_tf.episodes.recorder import SPLITS, check, claim, level_range, make_game, recorded
+from genie_tf.episodes.recorder import SPLITS, check, claim, controls_of, facts_of, level_range, make_game, recorded
 from genie_tf.files import read_json, write_json
 from genie_tf.play.window import Window
 
-STEPS_PER_SECOND = 15  # the speed of Procgen
 ORDER = (*SPLITS, *["train"] * 7)  # splits of ten episodes; after three episodes, every split has one
-BUTTONS = {  # Procgen's names of the keys
-    "w": "UP", "a": "LEFT", "s": "DOWN", "d": "RIGHT", "up": "UP", "left": "LEFT", "down": "DOWN", "right": "RIGHT", "space": "D",
-}  # fmt: skip
 
 
 def record_human(config: Config) -> None:
@@ -31,20 +26,21 @@ def record_human(config: Config) -> None:
     check(config.record)
     root = Path("record") / config.world
     summary = root / "human.json"
-    wanted = json.loads(json.dumps(dataclasses.asdict(config.record)))
+    wanted, controls = facts_of(config.record), controls_of(config.record)
     if summary.exists():  # it counts the episodes; a new file would start at 0 and overwrite them
         read_json(summary, f"move {root} away, or name another --world", "config", "episodes")
     stats = recorded(summary, wanted) or {"episodes": 0, "cut": 0, "frames": 0, "reward": 0.0}
-    instead = "let an agent play instead, --record.agent original"
-    with claim(root, "human"), Window(f"recording {config.world}", 64 * config.play.scale, instead) as window:
+    instead = "let an agent play instead, --record.agent controls"
+    size, scale = (config.record.height, config.record.width), config.play.scale
+    with claim(root, "human"), Window(f"recording {config.world}", size, scale, controls, instead) as window:
         playing = True
         while playing:
-            playing = record_level(config, root, stats, window)
+            playing = record_level(config, controls, root, stats, window)
             write_json(summary, {"config": wanted, **stats})
     print(f"{summary}: {stats['episodes']} episodes, {stats['frames']} frames")
 
 
-def record_level(config: Config, root: Path, stats: dict, window: Window) -> bool:
+def record_level(config: Config, controls: Controls, root: Path, stats: dict, window: Window) -> bool:
     """Record one level and add its episode to `stats`. Returns whether to continue."""
     number = stats["episodes"]
     split = ORDER[number % len(ORDER)]
@@ -52,31 +48,39 @@ def record_level(config: Config, root: Path, stats: dict, window: Window) -> boo
     level = first_level + int(np.random.default_rng([config.record.seed, number]).integers(count))
     (root / split).mkdir(exist_ok=True)
     env = make_game(config.record, (level, 1), 1, config.record.seed)
-    episode = EpisodeWriter(root / split / f"human_{number:05d}.{config.record.format}")
+    episode = EpisodeWriter(
+        root / split / f"human_{number:05d}.{config.record.format}", (config.record.height, config.record.width)
+    )
     left, over = 0, False  # game steps for which the action is still held; whether the level is over
     left_by: set[str] = set()
+    named = "  ".join(name for name in controls if name != NONE)
     try:
-        frame, action = env.observe()[1]["rgb"][0], np.array([4], np.int32)
+        env.observe()
+        frame, control = env.frames()[0], None
         while not over and not left_by:
             keys = window.keys()
             left_by = keys.tapped & {"r", "q"}
             if left == 0:
-                pressed = [BUTTONS[key] for key in keys.down & BUTTONS.keys()]
-                action = env.keys_to_act([pressed])[0].astype(np.int32)
-                episode.append(frame, action[0], level)
-                left = config.record.hold
-            env.act(action)
-            reward, observation, first = env.observe()
-            episode.earn(reward[0])
-            frame, left, over = observation["rgb"][0], left - 1, bool(first[0])
-            text = f"{split}, level {level}   {stats['frames'] + episode.length} frames   w a s d space   r next  q keep and quit"
-            window.show(frame, text, STEPS_PER_SECOND)
-            stats["reward"] += float(reward[0])
+                control = control_of(keys.down & window.watched, controls)
+                if control is not None:
+                    episode.append(frame, controls[control][0], level)
+                    left = config.record.hold
+            if control is not None:  # a game without a control for no key waits for one
+                env.act(np.array([controls[control][0]]))
+                seen = env.observe()
+                episode.earn(seen["reward"][0])
+                frame, left, over = env.frames()[0], left - 1, bool(seen["first"][0])
+                stats["reward"] += float(seen["reward"][0])
+            text = f"{split}, level {level}   {stats['frames'] + episode.length} frames   {named}   r next  q keep and quit"
+            window.show(frame, text, env.steps_per_second)
     except BaseException:
         episode.abandon()
         raise
     finally:
         env.close()
+    if not episode.length:  # left before the first step
+        episode.abandon()
+        return "q" not in left_by
     episode.close()
     stats["episodes"], stats["cut"] = number + 1, stats["cut"] + (not over)
     stats["frames"] += episode.length

@@ -6,15 +6,18 @@ from pathlib import Path
 import numpy as np
 
 from genie_tf.config import IDM_MODEL, Config
+from genie_tf.episodes.controls import NONE, chord, control_of, keys_in
 from genie_tf.episodes.dataset import Episodes
+from genie_tf.episodes.recorded import controls_in
 from genie_tf.errors import UserError
-from genie_tf.latent_action.keymap import KEYS, save_keymap
-from genie_tf.play.keys import DIGITS, key_name, keys_of
+from genie_tf.latent_action.keymap import save_keymap
+from genie_tf.play.keys import DIGITS, keys_of, written_keys
 from genie_tf.play.record import check_target, enlarge, write_film
 from genie_tf.play.window import Window
 from genie_tf.training.loop import latest_checkpoint
 from genie_tf.world import World
 
+USUAL = ("a", "d", "w", "s", "space")  # keys for the latent actions of a recording without controls
 SHOWN = 12  # frames of a rollout in the calibration, before it starts from another prompt
 
 
@@ -36,6 +39,7 @@ class Session:
             seed=settings.seed,
         )
         self.episodes = Episodes(config.record_folder("test"))
+        self.episodes.check_size(self.world.frame_size, config.model_folder)
         self.prompts = self.episodes.windows(settings.prompt_frames)
         self.prompt_frames = settings.prompt_frames
         self.rng = np.random.default_rng(settings.seed)
@@ -44,7 +48,7 @@ class Session:
         """Start a new rollout.
 
         Returns:
-            The prompt, uint8 (P, 64, 64, 3).
+            The prompt, uint8 (P, H, W, 3).
         """
         prompt = self.episodes.read(self.prompts.draw(self.rng, 1) + np.arange(self.prompt_frames))
         actions = prompt["action"][None, :-1] if self.world.latent_action is None else None
@@ -61,15 +65,15 @@ class Session:
         if key.isdigit() and int(key) <= actions:
             return int(key) - 1
         if key not in keymap:
-            why = "its recording has no true actions" if keymap.keys() == {"none"} else f"it has {actions} latent actions"
-            raise UserError(f"this world knows no key {key}: {why}; use the digits 1 to {min(actions, 8)}")
+            why = "its recording has no true actions; " if keymap.keys() == {NONE} else ""
+            raise UserError(f"this world knows no key {key!r}: {why}{written_keys(keymap, actions)}")
         return keymap[key]
 
     def press(self, key: str) -> np.ndarray:
         """Predict one frame under a key.
 
         Returns:
-            The frame, uint8 (64, 64, 3).
+            The frame, uint8 (H, W, 3).
         """
         return self.world.step(np.array([self.action_of(key)]))[0]
 
@@ -91,31 +95,32 @@ def play_keys(config: Config, text: str, out: str) -> None:
 
 
 def play_window(config: Config) -> None:
-    """Open the window: w jumps, a and d walk, digits are latent actions, r starts a new rollout, q quits.
+    """Open the window: the keys of the game, digits are latent actions, r starts a new rollout, q quits.
 
     Raises:
         UserError: there is no display, or a model is missing.
     """
     instead = 'play given keys instead, --actions "dddwwdaa" --out dream.gif'
-    with Window(f"dreaming {config.world}", 64 * config.play.scale, instead) as window:
-        session = Session(config)
-        session.reset()
+    session = Session(config)
+    known, digits = session.world.keymap, DIGITS[: session.world.actions]
+    named = "  ".join(name for name in known if name != NONE) or f"keys 1-{len(digits)}"
+    with Window(f"dreaming {config.world}", session.world.frame_size, config.play.scale, known, instead) as window:
+        frame = session.reset()[-1]
         session.press("1")  # compiles
-        session.reset()
-        known = session.world.keymap
+        frame = session.reset()[-1]
         while True:
             keys = window.keys()
             if "q" in keys.tapped:
                 return
             if "r" in keys.tapped:
-                session.reset()
-            digits = sorted(keys.down & set(DIGITS[: session.world.actions]))
-            key = digits[0] if digits else key_name("".join(keys.down & set("wad")))
+                frame = session.reset()[-1]
+            numbers = sorted(keys.down & set(digits))
+            key = numbers[0] if numbers else control_of(keys.down & window.watched, known)
             start = time.perf_counter()
-            frame = session.press(key if key in known or digits else "none")
+            if key is not None:  # a game without a control for no key waits for one
+                frame = session.press(key)
             milliseconds = 1000 * (time.perf_counter() - start)
-            hint = "w jump  a d walk" if "d" in known else f"keys 1-{min(session.world.actions, 8)}"
-            text = f"{key:>4}  {window.frames_per_second:4.1f} frames/s  {milliseconds:3.0f} ms   {hint}  r new  q quit"
+            text = f"{key or '':>4}  {window.frames_per_second:4.1f} frames/s  {milliseconds:3.0f} ms   {named}   r new  q quit"
             window.show(frame, text, config.play.frames_per_second)
 
 
@@ -132,8 +137,9 @@ def calibrate(config: Config) -> None:
     if config.dynamics.actions == "true":
         raise UserError("a guided world takes the true keys: calibrate one with --dynamics.actions latent")
     instead = "learn the keymap from labels, python idm_training.py, or play with the keys 1 to 8"
-    with Window(f"which key is this? {config.world}", 64 * config.play.scale, instead) as window:
-        session = Session(config)
+    session = Session(config)
+    controls = controls_in(session.episodes) or USUAL
+    with Window(f"which key is this? {config.world}", session.world.frame_size, config.play.scale, controls, instead) as window:
         keymap: dict[str, int] = {}
         for code in range(session.world.actions):
             key = ask(session, window, config.play.frames_per_second, code)
@@ -142,9 +148,9 @@ def calibrate(config: Config) -> None:
                 return
             if key:
                 keymap.setdefault(key, code)
-    keymap.setdefault("none", session.world.keymap["none"])
-    for key in KEYS:  # a key without an answer gets the code of "none"; two keys get the code of their first letter
-        keymap.setdefault(key, keymap.get(key[0], keymap["none"]))
+    # A key without an answer gets the code of its first key that has one, or of no key.
+    for name in sorted(controls if controls is not USUAL else [NONE], key=lambda name: name != NONE):
+        keymap.setdefault(name, keymap.get(control_of(keys_in(name), keymap) or "", session.world.keymap.get(name, 0)))
     checkpoint = latest_checkpoint(config.model_folder, IDM_MODEL)
     assert checkpoint is not None  # the session has loaded this model
     save_keymap(checkpoint, keymap, 0)
@@ -157,20 +163,20 @@ def ask(session: Session, window: Window, frames_per_second: float, code: int) -
     Returns:
         The keymap's name of the keys that were pressed and released; "" for unsure; None for q.
     """
-    text = f"{code + 1} of {session.world.actions}: which key?  w a d, two at once  . none  space unsure  q leave"
+    text = f"{code + 1} of {session.world.actions}: which key? or two at once  . none  u unsure  q leave"
     named: set[str] = set()
     t = 0
     while True:
         keys = window.keys()
         if "q" in keys.tapped:
             return None
-        if "space" in keys.tapped:
+        if "u" in keys.tapped:
             return ""
         if "." in keys.tapped:
-            return "none"
-        pressed = keys.down & set("wad")
+            return NONE
+        pressed = keys.down & window.watched
         if named and not pressed:
-            return key_name("".join(named))
+            return chord(named)
         named |= pressed
         frame = session.reset()[-1] if t % SHOWN == 0 else session.press(str(code + 1))
         t += 1

@@ -1,14 +1,17 @@
 """A window that shows one frame and one line of text, and reads keys."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from genie_tf.episodes.controls import keys_in
 from genie_tf.errors import UserError
 from genie_tf.play.keys import DIGITS
 
 LINE = 24  # height of the line of text, in screen pixels
+ARROWS = {"up": "w", "left": "a", "down": "s", "right": "d"}  # they count as letters
 
 
 @dataclass
@@ -24,17 +27,19 @@ class Window:
 
     Args:
         title: Title of the window.
-        side: Width and height of the shown frame, in screen pixels.
+        frame_size: Height and width of the frames.
+        scale: Side of a pixel of a frame, in screen pixels.
+        controls: Names of the controls. Their keys, the digits and the arrow keys are watched.
         instead: Advice for a user without a display, for the error message.
 
     Raises:
         UserError: there is no display.
     """
 
-    WATCHED = ("w", "a", "s", "d", "up", "left", "down", "right", "space", *DIGITS)
-
-    def __init__(self, title: str, side: int, instead: str):
-        self.title, self.side, self.instead = title, side, instead
+    def __init__(self, title: str, frame_size: tuple[int, int], scale: int, controls: Iterable[str], instead: str):
+        self.title, self.instead = title, instead
+        self.height, self.width = (scale * side for side in frame_size)
+        self.watched = frozenset().union(*map(keys_in, controls))
 
     def __enter__(self):
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
@@ -45,7 +50,7 @@ class Window:
         self.pygame = pygame
         try:
             pygame.display.init()
-            self.screen = pygame.display.set_mode((self.side, self.side + LINE))
+            self.screen = pygame.display.set_mode((self.width, self.height + LINE))
         except pygame.error as error:
             pygame.quit()
             raise UserError(f"no display ({error}): {self.instead}") from error
@@ -67,15 +72,16 @@ class Window:
             elif event.type == pygame.KEYDOWN:
                 tapped.add(pygame.key.name(event.key))
         held = pygame.key.get_pressed()
-        return Keys(tapped | {name for name in self.WATCHED if held[pygame.key.key_code(name)]}, tapped)
+        down = tapped | {name for name in (*self.watched, *ARROWS, *DIGITS) if held[pygame.key.key_code(name)]}
+        return Keys({ARROWS.get(name, name) for name in down}, tapped)
 
     def show(self, frame: np.ndarray, text: str, frames_per_second: float) -> None:
         """Show a frame uint8 (H, W, 3) and a line of text, and wait for the end of the frame's time."""
         pygame = self.pygame
         picture = pygame.surfarray.make_surface(frame.swapaxes(0, 1))
         self.screen.fill("black")
-        self.screen.blit(pygame.transform.scale(picture, (self.side, self.side)), (0, 0))
-        self.screen.blit(self.font.render(text, True, "white"), (6, self.side + 5))
+        self.screen.blit(pygame.transform.scale(picture, (self.width, self.height)), (0, 0))
+        self.screen.blit(self.font.render(text, True, "white"), (6, self.height + 5))
         pygame.display.flip()
         self.clock.tick(frames_per_second)
 

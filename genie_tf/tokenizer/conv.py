@@ -1,5 +1,6 @@
 """`conv`: a convolutional VQ-VAE that encodes each frame separately. It is fast enough for a CPU."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,7 @@ from keras import layers, ops
 from genie_tf.config import Training
 from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.layers.norm import rms_normalize
-from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
+from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.vector_quantizer import VectorQuantizer
 
@@ -24,8 +25,8 @@ class ConvSettings(Training):
         kind: "conv".
         codes: Size of the codebook.
         code_dim: Size of a code.
-        width: Channels of the network at 8 x 8.
-        blocks: Residual blocks at 8 x 8 on either side of the codebook.
+        width: Channels of the network on the grid of tokens.
+        blocks: Residual blocks on the grid of tokens, on either side of the codebook.
     """
 
     kind: Literal["conv"] = "conv"
@@ -38,23 +39,24 @@ class ConvSettings(Training):
 
 @keras.saving.register_keras_serializable("genie_tf")
 class ConvTokenizer(SelfSupervisedModel):
-    """Converts frames to tokens and back: 64 x 64 pixels to 8 x 8 tokens.
+    """Converts frames to tokens and back: each token stands for 8 x 8 pixels.
 
     Args:
         codes: K, size of the codebook.
         code_dim: Size of a code.
-        width: Channels at 8 x 8; half as many at 16 x 16.
-        blocks: Residual blocks at 8 x 8, on either side of the codebook.
+        width: Channels on the grid of tokens; half as many on the grid of patches.
+        blocks: Residual blocks on the grid of tokens, on either side of the codebook.
         commitment: Weight of the commitment loss.
         seed: Seed of the codebook.
+        frame_size: H and W, multiples of 8.
 
     Call arguments:
-        frames: uint8 (B, 64, 64, 3).
+        frames: uint8 (B, H, W, 3).
         training: Whether to update the codebook.
 
     Returns:
-        A dict: `reconstruction` float (B, 64, 64, 3) in about -0.5 … 0.5, `tokens` int32 (B, 64), and the scalars `loss`,
-        `psnr` in dB over the batch, `perplexity`.
+        A dict: `reconstruction` float (B, H, W, 3) in about -0.5 … 0.5, `tokens` int32 (B, N), N = H W / 64, and the scalars
+        `loss`, `psnr` in dB over the batch, `perplexity`.
 
     Reference:
         van den Oord et al. 2017, arXiv 1711.00937. It encodes each frame separately, like the baseline of Genie, section 3.2.
@@ -63,10 +65,13 @@ class ConvTokenizer(SelfSupervisedModel):
     Settings = ConvSettings
     reported = ("psnr", "perplexity")
 
-    def __init__(self, codes=1024, code_dim=32, width=128, blocks=1, commitment=0.0025, seed=0, **kwargs):
+    def __init__(self, codes=1024, code_dim=32, width=128, blocks=1, commitment=0.0025, seed=0, frame_size=FRAME_SIZE, **kwargs):
         super().__init__(**kwargs)
-        self.config = dict(codes=codes, code_dim=code_dim, width=width, blocks=blocks, commitment=commitment, seed=seed)
-        self.codes, self.commitment = codes, commitment
+        self.config = dict(
+            codes=codes, code_dim=code_dim, width=width, blocks=blocks, commitment=commitment, seed=seed, frame_size=frame_size
+        )
+        self.codes, self.commitment, self.frame_size = codes, commitment, tuple(frame_size)
+        self.grid = tuple(side // (2 * PATCH) for side in frame_size)
 
         def conv(channels, kernel=3, strides=1, activation="relu", **kwargs):
             return layers.Conv2D(channels, kernel, strides, "same", activation=activation, **kwargs)
@@ -82,16 +87,16 @@ class ConvTokenizer(SelfSupervisedModel):
         self.to_patches = conv(3 * PATCH**2, activation=None, dtype="float32", name="to_patches")
 
     @classmethod
-    def from_settings(cls, settings: ConvSettings) -> "ConvTokenizer":
-        return cls(settings.codes, settings.code_dim, settings.width, settings.blocks, seed=settings.seed)
+    def from_settings(cls, settings: ConvSettings, frame_size: tuple[int, int]) -> "ConvTokenizer":
+        return cls(settings.codes, settings.code_dim, settings.width, settings.blocks, seed=settings.seed, frame_size=frame_size)
 
     @staticmethod
     def examples(recording: Episodes) -> Examples:
-        """Single frames, uint8 (n, 64, 64, 3)."""
+        """Single frames, uint8 (n, H, W, 3)."""
         return Examples(recording.windows(1), recording.frames)
 
     def build(self, input_shape=None):
-        self.compute_output_spec(keras.KerasTensor((1, 64, 64, 3), "uint8"))
+        self.compute_output_spec(keras.KerasTensor((1, *self.frame_size, 3), "uint8"))
 
     def _vectors(self, frames):
         x = self.encoder_stem(patchify(from_pixels(frames), PATCH))
@@ -113,19 +118,19 @@ class ConvTokenizer(SelfSupervisedModel):
         error = ops.mean(ops.square(reconstruction - from_pixels(frames)))
         return {
             "reconstruction": reconstruction,
-            "tokens": ops.reshape(quantization["indices"], (-1, 64)),
+            "tokens": ops.reshape(quantization["indices"], (-1, math.prod(self.grid))),
             "loss": error + self.commitment * quantization["commitment"],
             "psnr": -10.0 * ops.log10(error),
             "perplexity": quantization["perplexity"],
         }
 
     def encode(self, frames):
-        """Frames uint8 (B, 64, 64, 3) to tokens int32 (B, 64), row by row."""
-        return ops.reshape(self.quantizer(self._vectors(frames))["indices"], (-1, 64))
+        """Frames uint8 (B, H, W, 3) to tokens int32 (B, N), row by row."""
+        return ops.reshape(self.quantizer(self._vectors(frames))["indices"], (-1, math.prod(self.grid)))
 
     def decode(self, tokens):
-        """Tokens (B, 64) to frames uint8 (B, 64, 64, 3)."""
-        return to_pixels(self._picture(self.quantizer.lookup(ops.reshape(tokens, (-1, 8, 8)))))
+        """Tokens (B, N) to frames uint8 (B, H, W, 3)."""
+        return to_pixels(self._picture(self.quantizer.lookup(ops.reshape(tokens, (-1, *self.grid)))))
 
     def get_config(self):
         return super().get_config() | self.config
