@@ -1,14 +1,15 @@
 """Find the controls of a game: play every action from the same states, and compare the frames.
 
-Prints the groups of actions that have the same effect. Example: python -m genie_tf.episodes.find_controls ninja bigfish
+Prints the groups of actions that have the same effect.
+Examples: python -m genie_tf.episodes.find_controls --config configs/pong.yaml
+python -m genie_tf.episodes.find_controls --record.game bigfish
 """
-
-import sys
 
 import numpy as np
 
+from genie_tf.cli import parse, run
 from genie_tf.config import RecordSettings
-from genie_tf.episodes.recorder import make_game
+from genie_tf.episodes.recorder import check, make_game
 from genie_tf.kinds import class_of
 
 STATES_A_LEVEL = 20
@@ -58,6 +59,11 @@ def same_effects(settings: RecordSettings, states: int = 150, steps: int = 6, fi
     return groups
 
 
+def main() -> None:
+    settings = parse(__doc__ or "", sections=("record",))[0].record
+    check(settings)
+    print(f"{settings.game}: {same_effects(settings)}")
+
+
 if __name__ == "__main__":
-    for game in sys.argv[1:]:
-        print(game, same_effects(class_of("record", "procgen").Settings(game=game)))
+    run(main)
