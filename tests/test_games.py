@@ -9,6 +9,7 @@ import pytest
 from conftest import COINRUN, ROOT, TINY, refused
 
 from genie_tf.cli import parse
+from genie_tf.config import Config, PlayConfig
 from genie_tf.episodes.controls import Controls, chord, control_of, keys_in
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.find_controls import same_effects
@@ -17,6 +18,8 @@ from genie_tf.episodes.procgen_game import CONTROLS, ENV_NAMES, ProcgenGame, Pro
 from genie_tf.episodes.recorded import controls_in, recorded_with
 from genie_tf.episodes.recorder import controls_of, make_game, record
 from genie_tf.errors import UserError
+from genie_tf.play.window import Keys, Window
+from genie_tf.recording import extract
 from genie_tf.world import World
 
 OWN = "source: gymnasium, game: 'walker:Walker-v0', height: 96, width: 160"
@@ -156,6 +159,21 @@ def test_an_environment_is_recorded_in_shards_of_their_own_seeds(tmp_path, monke
     assert 0 < sum(episode.rows()["reward"].sum() for episode in train.episodes) <= len(train.episodes), "and at the flag"
     with pytest.raises(UserError, match="width 48 -> 64"):
         record(GymnasiumSettings(**{**vars(settings), "width": 64}), "w")
+
+
+@pytest.mark.parametrize(
+    "game, keys, actions", [("walker:Walker-v0", ["d", "", "space"], [2, 0, 3]), ("CartPole-v1", ["", "g", "f"], [1, 0])]
+)
+def test_a_person_plays_an_environment(game, keys, actions, tmp_path, monkeypatch):
+    """A game without a control for no key waits for one."""
+    monkeypatch.chdir(tmp_path)
+    pressed = iter([Keys({key} - {""}, set()) for key in keys] + [Keys({"q"}, {"q"})])
+    monkeypatch.setattr(Window, "keys", lambda self: next(pressed))
+    settings = GymnasiumSettings(game=game, agent="human", hold=1, height=32, width=48)
+    extract(Config(world="w", record=settings, play=PlayConfig(scale=2, frames_per_second=500)))
+    played = Episodes("record/w/train").episodes[0].rows()
+    assert played["action"].tolist()[: len(actions)] == actions and played["frame"].shape[1:] == (32, 48, 3)
+    assert set(controls_in(Episodes("record/w/train")).names) == set(controls_of(settings).names)
 
 
 def test_frames_of_another_size_are_skipped_by_name(tmp_path, capsys):
