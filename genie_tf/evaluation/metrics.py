@@ -21,7 +21,7 @@ def student_reach(n: int) -> float:
 
 @tf.function
 def beta_interval(a, b):
-    """Bounds float32 (2,) that hold the middle `LEVEL` of the Beta distribution of the scalars `a` and `b`."""
+    """Bounds float64 (2,) that hold the middle `LEVEL` of the Beta distribution of the scalars `a` and `b`."""
     return tfp.distributions.Beta(a, b).quantile([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
 
 
@@ -40,7 +40,7 @@ def share_figure(hits: np.ndarray) -> dict:
         Brown, Cai and DasGupta 2001, Interval estimation for a binomial proportion, section 3.1.
     """
     n, k = len(hits), np.sum(hits)
-    low, high = beta_interval(np.float32(k + 0.5), np.float32(n - k + 0.5)).numpy()
+    low, high = beta_interval(np.float64(k + 0.5), np.float64(n - k + 0.5)).numpy()
     return figure(k / n, low if k > 0 else 0.0, high if k < n else 1.0, n)
 
 
