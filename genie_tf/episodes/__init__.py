@@ -4,6 +4,7 @@ A source of frames, a game, has these attributes:
 
 - `Settings`: the dataclass of its settings, the section `record`.
 - `check(settings)`: raises the error of an invalid setting. A static method.
+- `count_actions(settings)`: number of its actions. A static method.
 - `default_controls(settings)`: the controls of the game, a dict from names to actions. A static method.
 - `(settings, levels, environments, seed, threads)`: makes `environments` copies that are played at once, on levels drawn from
   `levels`, the first level and their number.
@@ -11,7 +12,8 @@ A source of frames, a game, has these attributes:
 - `frames()`: the current frames, uint8 (E, H, W, 3).
 - `levels()`: the current levels, int (E,).
 - `act(actions)`: plays actions int (E,) for one step.
-- `get_state()`, `set_state(state)`: go back to a moment.
+- `get_state()`, `set_state(state)`: go back to a moment. `observe` must be called before `frames` after `set_state` and `act`.
+- `close()`: ends the game.
 - `steps_per_second`: the speed at which a person plays it.
 """
 

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import re
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,12 +22,9 @@ from genie_tf.quiet import quiet
 PACKAGES = ("ale_py", "minigrid")  # they register environments when they are imported: requirements-games.txt
 WORDS = {"UP": "w", "DOWN": "s", "LEFT": "a", "RIGHT": "d", "FIRE": "space"}  # of `get_action_meanings`
 KEYS = {" ": "space", "\r": "return", "\t": "tab"}  # of `get_keys_to_action`
-ARROWS = {276: "a", 275: "d", 273: "w", 274: "s"} | {
-    1073741904: "a",
-    1073741903: "d",
-    1073741906: "w",
-    1073741905: "s",
-}  # pygame 1, 2
+ARROWS = {  # the codes of the arrow keys in pygame 1 and in pygame 2
+    276: "a", 275: "d", 273: "w", 274: "s", 1073741904: "a", 1073741903: "d", 1073741906: "w", 1073741905: "s",
+}  # fmt: skip
 SPARE_ENVIRONMENTS: dict[tuple[str, str], list] = defaultdict(list)  # of closed games: to make one takes longer than to play it
 LETTERS = "fghjklzxcvbnmtyiop"  # keys of the actions of a game that names neither keys nor meanings; no key here has a direction
 
@@ -61,14 +59,17 @@ def make_environment(settings: GymnasiumSettings):
             if package == "ale_py":
                 module.ALEInterface.setLoggerMode(module.LoggerMode.Error)  # no banner
     try:
-        env = gymnasium.make(settings.game, render_mode="rgb_array", **settings.arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an error says what matters
+            env = gymnasium.make(settings.game, render_mode="rgb_array", **settings.arguments)
     except gymnasium.error.Error as error:
         raise UserError(
             f"record.game {settings.game}: {_first_line(error)}; "
             "the extra games need `make games` (pip install -r requirements-games.txt)"
         ) from error
-    except Exception as error:  # an environment can raise anything for arguments that it does not know
-        raise UserError(f"record.game {settings.game} can't be made ({_first_line(error)}): change record.arguments") from error
+    except Exception as error:  # an environment can raise anything
+        advice = "check its name and record.arguments; its class must take render_mode"
+        raise UserError(f"record.game {settings.game} can't be made ({_first_line(error)}): {advice}") from error
     modes = env.metadata.get("render_modes") or ()
     if "rgb_array" not in modes:
         raise UserError(f"record.game {settings.game}: it draws no pictures (render_mode rgb_array): choose another")
@@ -138,6 +139,8 @@ class GymnasiumGame:
                 for action, meaning in enumerate(meanings):
                     controls.setdefault(chord(WORDS[word] for word in re.findall("|".join(WORDS), meaning)), action)
             if len(controls) < 2:
+                if count > len(LETTERS):
+                    raise UserError(f"record.game {settings.game} names no keys for its {count} actions: give record.controls")
                 controls = dict(zip(LETTERS, range(count)))
             return dict(sorted(controls.items(), key=lambda one: one[0] != NONE))
         finally:
