@@ -51,8 +51,8 @@ def parse(
         """Keeps the line breaks of the description."""
 
     arguments = sys.argv[1:] if arguments is None else arguments
-    models = [section for section in sections if section in TABLES]
-    named = _named(arguments, models)
+    of_kinds = [section for section in sections if section in TABLES]
+    named = _named(arguments, of_kinds)
     values = _read_yaml(Path(named["config"]))
     values = {name: value for name, value in values.items() if name in ("world", *sections)}
     parser = jsonargparse.ArgumentParser(description=description, exit_on_error=False, formatter_class=Help)
@@ -63,13 +63,13 @@ def parse(
     light = {section.name: section.type for section in dataclasses.fields(Config)}
     for section in sections:
         settings = light[section]
-        if section in models:
+        if section in of_kinds:
             kind = str(named[section] or values.get(section, {}).get(kind_field(section)) or default_kind(section))
             settings = class_of(section, kind).Settings
             _refuse_other_kinds(section, kind, settings, [*values.get(section, {}), *_set_by(arguments, section)])
         parser.add_argument(f"--{section}", type=settings)
-    if models:
-        kinds = (f"--{section}.{kind_field(section)} {' or '.join(TABLES[section])}" for section in models)
+    if of_kinds:
+        kinds = (f"--{section}.{kind_field(section)} {' or '.join(TABLES[section])}" for section in of_kinds)
         parser.epilog = f"Kinds: {'; '.join(kinds)}. Name one, and --help shows its settings."
     try:
         settings = parser.parse_args(arguments, namespace=parser.parse_object(values, defaults=True))
@@ -86,11 +86,11 @@ def _bad(error: Exception) -> UserError:
     return UserError(f"{' '.join(str(error).split())[:400]} (see --help)")
 
 
-def _named(arguments: list[str], models: list[str]) -> dict[str, Any]:
-    """Read from the command line: the file of `--config`, as `config`, and the `kind` of each model's section."""
+def _named(arguments: list[str], of_kinds: list[str]) -> dict[str, Any]:
+    """Read from the command line: the file of `--config`, as `config`, and the `kind` of each section that has one."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--config", default=DEFAULT_CONFIG)
-    for section in models:
+    for section in of_kinds:
         first.add_argument(f"--{section}.{kind_field(section)}", dest=section)
     try:
         return vars(first.parse_known_args(arguments)[0])

@@ -10,7 +10,6 @@ NONE = "none"  # the control of no key
 NAMED = ("space", "return", "tab")  # keys that are written as a word
 OPPOSITE = (("a", "d"), ("s", "w"))  # left and right, down and up: pressed together they count as neither
 RESERVED = {"q", "r", "u"}  # quit, new, unsure: keys of the window itself
-DIRECTIONS = ("left", "none", "right")
 
 
 def keys_in(name: str) -> frozenset[str]:
@@ -81,8 +80,8 @@ class Controls(Mapping):
         self.of_action = np.full(self.count, -1)  # index of the control of each action; -1: no control has this action
         for index, some in enumerate(self.actions.values()):
             self.of_action[list(some)] = index
-        letters = [keys_in(name) for name in self.names]
-        self.directions = np.array([1 + ("d" in keys) - ("a" in keys) for keys in letters])  # of each control, see `DIRECTIONS`
+        held = [keys_in(name) for name in self.names]
+        self.directions = np.array([1 + ("d" in keys) - ("a" in keys) for keys in held])  # 0 left, 1 none, 2 right
         self.has_directions = {0, 2} <= set(self.directions)
 
     def __getitem__(self, name: str) -> tuple[int, ...]:
@@ -100,5 +99,5 @@ class Controls(Mapping):
         return {name: list(some) for name, some in self.actions.items()}
 
     def direction_of(self, actions: np.ndarray) -> np.ndarray:
-        """Direction of actions int (...), an index into `DIRECTIONS`."""
+        """Direction of actions int (...): 0 left, 1 none, 2 right."""
         return self.directions[self.of_action[actions]]

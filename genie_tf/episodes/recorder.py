@@ -25,13 +25,8 @@ SHARDS = 8
 ENVIRONMENTS = 16  # per shard
 STEP = 8  # height and width are multiples of it
 ALL_ACTIONS = ("uniform", "original", "trained")  # agents that do not keep to the controls
-LATER = (
-    "source",
-    "height",
-    "width",
-    "controls",
-    "size",
-)  # settings that recordings of earlier versions of this program do not name
+# Settings that recordings of earlier versions of this program do not name.
+LATER = ("source", "height", "width", "controls", "size")
 
 
 def level_range(config: RecordSettings, split: str) -> tuple[int, int]:
@@ -234,6 +229,7 @@ def record(config: RecordSettings, world: str, worker: int = 0, workers: int = 1
     """
     check(config)
     wanted = facts_of(config)
+    config = dataclasses.replace(config, controls=wanted["controls"])  # found once, not for every shard
     policy = Path(config.policy or Path("model") / world / POLICY)
     if any((Path("record") / world).glob("video*.json")):
         raise UserError(f"record/{world} holds videos: name another --world")
@@ -246,9 +242,8 @@ def record(config: RecordSettings, world: str, worker: int = 0, workers: int = 1
             if recorded(facts, wanted) is None:
                 todo.append((split, shard, folder, facts))
     if todo:
-        make_agent(
-            config, controls_of(config), policy, ENVIRONMENTS, [config.seed]
-        )  # raises its errors before the recording begins
+        # The errors of the agent are raised before the recording begins.
+        make_agent(config, controls_of(config), policy, ENVIRONMENTS, [config.seed])
     threads = (os.cpu_count() or 1) // workers
     frames = sum(getattr(config, f"{split}_frames") // SHARDS for split, *_ in todo)
     with tqdm(total=frames, desc=f"record, worker {worker}", unit=" frames", position=worker, disable=not todo) as progress:

@@ -105,7 +105,7 @@ def play_window(config: Config) -> None:
     known, digits = session.world.keymap, DIGITS[: session.world.actions]
     named = "  ".join(name for name in known if name != NONE) or f"keys 1-{len(digits)}"
     with Window(f"dreaming {config.world}", session.world.frame_size, config.play.scale, known, instead) as window:
-        frame = session.reset()[-1]
+        session.reset()
         session.press("1")  # compiles
         frame = session.reset()[-1]
         while True:
@@ -146,6 +146,8 @@ def calibrate(config: Config) -> None:
             if key is None:
                 print("left: the keymap is as it was")
                 return
+            if key and controls is not USUAL:
+                key = control_of(keys_in(key), controls)  # keys that the game does not know together count as one of them
             if key:
                 keymap.setdefault(key, code)
     # A key without an answer gets the code of its first key that has one, or of no key.
