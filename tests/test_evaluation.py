@@ -1,5 +1,6 @@
 """Figures against independent implementations, closed forms, and worlds whose answer is known."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy import linalg, stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from genie_tf.cli import parse
+from genie_tf.episodes.controls import Controls
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.format import episode_dtype
 from genie_tf.episodes.recorded import recorded_with
@@ -39,8 +41,8 @@ from genie_tf.world import World
 with quiet():
     from genie_tf.evaluation.frames import dream_figures, far_off_figures, lasting_figures
     from genie_tf.evaluation.game import look_different, play_on
-    from genie_tf.evaluation.latent_actions import visible_effect
-    from genie_tf.evaluation.obedience import matching_figures, obedience_figures
+    from genie_tf.evaluation.latent_actions import information_figures, visible_effect
+    from genie_tf.evaluation.obedience import matching_figures, obedience_figures, play_every_key
 
 RNG = np.random.default_rng(0)
 
@@ -286,6 +288,28 @@ def test_the_game_plays_recorded_moments_on(recording):
     assert (played["frames"][:, 1, 0] != future["frame"][:, 1]).any(axis=(1, 2, 3)).mean() > 0.8
     ended = play_on(game, episodes, rows[:1], np.full((1, 1, 205), 7), "test")["alive"][0, 0]  # an episode is at most 200 long
     assert ended[0] and not ended[-1] and (np.diff(ended.astype(int)) <= 0).all()
+
+
+def test_a_game_that_does_not_come_to_the_recorded_frames_again_is_noticed(recording):
+    episodes, rows = recording
+    game = recorded_with(episodes)
+    assert play_every_key(episodes, rows[:2], game)["replayed"]
+    assert not play_every_key(episodes, rows[:2], dataclasses.replace(game, use_backgrounds=True))["replayed"]
+
+
+def test_without_directions_among_the_controls_no_figure_names_one():
+    controls = Controls({"none": 0, "w": 1, "space": 2})
+    actions = np.tile([0, 1, 2], 20)
+    probed = probes(actions, actions, 3, controls)
+    figures = information_figures("x", actions, actions, np.repeat(np.arange(10), 6), probed, controls)
+    assert figures["x.key_accuracy"]["value"] == 1 and not any("probe_accuracy" in name for name in figures)
+    shown = pictures_of(np.tile(np.arange(3), (4, 1)))
+    assert set(visible_effect(shown, np.ones((4, 3), bool), shown[:, 0], np.zeros(4, int), controls)) == {"key"}
+    films, asked = random_frames(4, 7), RNG.integers(0, 3, (4, 3))
+    read = obedience_figures(
+        lambda some: np.zeros(len(some), int), films, np.ones((4, 3), bool), asked, np.arange(4), (1,), "", controls
+    )
+    assert set(read) == {"obey.key_f1.1"}
 
 
 def test_what_looks_different():
