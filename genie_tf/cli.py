@@ -20,7 +20,8 @@ from genie_tf.kinds import TABLES, class_of, default_kind, kind_field, kinds_wit
 BAD_INPUT, INTERRUPTED = 2, 130
 DEFAULT_CONFIG = "configs/coinrun_plain.yaml"
 SECTIONS = tuple(section.name for section in dataclasses.fields(Config) if section.name != "world")
-MAY_BE_ZERO = ("seed", "temperature", "corruption")
+MAY_BE_ZERO = ("seed", "temperature", "corruption", "entropy", "diversity", "commitment")
+MOVED = {"tokenizer.codes": "tokenizer.quantizer.codes", "tokenizer.code_dim": "tokenizer.quantizer.code_dim"}
 
 
 def parse(
@@ -51,9 +52,7 @@ def parse(
         """Keeps the line breaks of the description."""
 
     arguments = sys.argv[1:] if arguments is None else arguments
-    of_kinds = [section for section in sections if section in TABLES]
-    named = _named(arguments, of_kinds)
-    values = _read_yaml(Path(named["config"]))
+    values = _read_yaml(Path(_option(arguments, "config") or DEFAULT_CONFIG))
     values = {name: value for name, value in values.items() if name in ("world", *sections)}
     parser = jsonargparse.ArgumentParser(description=description, exit_on_error=False, formatter_class=Help)
     parser.add_argument("--config", default=DEFAULT_CONFIG, help="YAML file of settings")
@@ -61,15 +60,13 @@ def parse(
         parser.add_argument(f"--{name}", **keywords)
     parser.add_argument("--world", type=str, default=Config.world, help="name; data go to record/<world>, models to model/<world>")
     light = {section.name: section.type for section in dataclasses.fields(Config)}
+    kinds: list[str] = []
     for section in sections:
         settings = light[section]
-        if section in of_kinds:
-            kind = str(named[section] or values.get(section, {}).get(kind_field(section)) or default_kind(section))
-            settings = class_of(section, kind).Settings
-            _refuse_other_kinds(section, kind, settings, [*values.get(section, {}), *_set_by(arguments, section)])
+        if section in TABLES:
+            settings = _settings_of_kind(section, arguments, values.get(section, {}), kinds)
         parser.add_argument(f"--{section}", type=settings)
-    if of_kinds:
-        kinds = (f"--{section}.{kind_field(section)} {' or '.join(TABLES[section])}" for section in of_kinds)
+    if kinds:
         parser.epilog = f"Kinds: {'; '.join(kinds)}. Name one, and --help shows its settings."
     try:
         settings = parser.parse_args(arguments, namespace=parser.parse_object(values, defaults=True))
@@ -86,16 +83,45 @@ def _bad(error: Exception) -> UserError:
     return UserError(f"{' '.join(str(error).split())[:400]} (see --help)")
 
 
-def _named(arguments: list[str], of_kinds: list[str]) -> dict[str, Any]:
-    """Read from the command line: the file of `--config`, as `config`, and the `kind` of each section that has one."""
+def _option(arguments: list[str], name: str) -> str | None:
+    """The value of one option of the command line."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--config", default=DEFAULT_CONFIG)
-    for section in of_kinds:
-        first.add_argument(f"--{section}.{kind_field(section)}", dest=section)
+    first.add_argument(f"--{name}", dest="value")
     try:
-        return vars(first.parse_known_args(arguments)[0])
+        return first.parse_known_args(arguments)[0].value
     except argparse.ArgumentError as error:
         raise _bad(error) from error
+
+
+def _settings_of_kind(path: str, arguments: list[str], values: dict, kinds: list[str]) -> type:
+    """The dataclass of settings of the kind that the command line or the file names, and of the kinds within it.
+
+    Args:
+        path: A section, such as "tokenizer", or a field of one that has kinds itself, such as "tokenizer.quantizer".
+        arguments: The command line.
+        values: This part of the settings file.
+        kinds: Gets the options that choose a kind, for `--help`.
+
+    Raises:
+        UserError: the kind is unknown, or a setting belongs to another kind.
+    """
+    table = path.split(".")[-1]
+    field = kind_field(table)
+    kind = str(_option(arguments, f"{path}.{field}") or values.get(field) or default_kind(table))
+    settings = class_of(table, kind).Settings
+    kinds.append(f"--{path}.{field} {' or '.join(TABLES[table])}")
+    _refuse_other_kinds(path, kind, settings, [*values, *_set_by(arguments, path)])
+    inner = []
+    for part in dataclasses.fields(settings):
+        if part.name in TABLES:
+            of_part = values.get(part.name) or {}
+            if not isinstance(of_part, dict):
+                raise UserError(f"{path}.{part.name} {of_part}: write {part.name}: {{kind: {default_kind(part.name)}}}")
+            chosen = _settings_of_kind(f"{path}.{part.name}", arguments, of_part, kinds)
+            inner.append((part.name, chosen, dataclasses.field(default_factory=chosen)))
+    if not inner:
+        return settings
+    return dataclasses.make_dataclass(settings.__name__, inner, bases=(settings,), namespace={"__doc__": settings.__doc__})
 
 
 def _read_yaml(file: Path) -> dict:
@@ -118,13 +144,18 @@ def _set_by(arguments: list[str], section: str) -> list[str]:
     return [argument.removeprefix(starts).split("=")[0] for argument in arguments if argument.startswith(starts)]
 
 
-def _refuse_other_kinds(section: str, kind: str, settings, given: list[str]) -> None:
-    """Raise an error for a setting that only other kinds have. The error names these kinds."""
-    field = kind_field(section)
+def _refuse_other_kinds(path: str, kind: str, settings, given: list[str]) -> None:
+    """Raise an error for a setting that has moved, or that only other kinds have. The error names these kinds."""
+    table = path.split(".")[-1]
+    field = kind_field(table)
     for name in given:
-        if name not in (one.name for one in dataclasses.fields(settings)) and (others := kinds_with(section, name)):
+        if name in (one.name for one in dataclasses.fields(settings)):
+            continue
+        if f"{path}.{name}" in MOVED:
+            raise UserError(f"{path}.{name} is now {MOVED[f'{path}.{name}']}")
+        if others := kinds_with(table, name):
             raise UserError(
-                f"{section}.{name} is a setting of {section}.{field} {' and '.join(others)}, and the {field} here is {kind}: "
+                f"{path}.{name} is a setting of {path}.{field} {' and '.join(others)}, and the {field} here is {kind}: "
                 f"write {field}: {others[0]}, or leave {name} out"
             )
 
@@ -133,10 +164,16 @@ def _check_numbers(config: Config) -> None:
     for part, section in vars(config).items():
         if part in ("world", "record") or section is None:  # the recorder checks its own settings
             continue
-        for name, value in vars(section).items():
-            if isinstance(value, (int, float)) and (value < 0 or (value == 0 and name not in MAY_BE_ZERO)):
-                least = "0 or more" if name in MAY_BE_ZERO else "more than 0"
-                raise UserError(f"--{part}.{name} {value}: it must be {least}")
+        _check_numbers_of(part, section)
+
+
+def _check_numbers_of(path: str, section) -> None:
+    for name, value in vars(section).items():
+        if dataclasses.is_dataclass(value):
+            _check_numbers_of(f"{path}.{name}", value)
+        elif isinstance(value, (int, float)) and (value < 0 or (value == 0 and name not in MAY_BE_ZERO)):
+            least = "0 or more" if name in MAY_BE_ZERO else "more than 0"
+            raise UserError(f"--{path}.{name} {value}: it must be {least}")
 
 
 def run(main: Callable[[], None]) -> None:

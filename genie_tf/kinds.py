@@ -1,6 +1,6 @@
-"""Find the class for the `kind` of a section, in the tables of four folders. Classes are imported when needed.
+"""Find the class for the `kind` of a section, in the tables of five folders. Classes are imported when needed.
 
-The section `record` names its kind in the field `source`.
+The section `record` names its kind in the field `source`. A field of a section may have kinds itself: `tokenizer.quantizer`.
 """
 
 import dataclasses
@@ -8,10 +8,12 @@ from pkgutil import resolve_name
 
 from genie_tf import dynamics, episodes, latent_action, tokenizer
 from genie_tf.errors import UserError
+from genie_tf.layers import quantizers
 from genie_tf.quiet import quiet
 
 TABLES = {
     "record": episodes.SOURCES, "tokenizer": tokenizer.KINDS, "latent_action": latent_action.KINDS, "dynamics": dynamics.KINDS,
+    "quantizer": quantizers.KINDS,
 }  # fmt: skip
 
 
@@ -29,7 +31,7 @@ def class_of(section: str, kind: str):
     """Import the class of a model, or of a source of frames.
 
     Args:
-        section: "record", "tokenizer", "latent_action" or "dynamics".
+        section: "record", "tokenizer", "latent_action", "dynamics" or "quantizer".
         kind: A kind of this section's table.
 
     Raises:

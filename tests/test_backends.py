@@ -16,7 +16,7 @@ from genie_tf.tokenizer.conv import ConvTokenizer
 
 ROOT = Path(__file__).parent.parent
 MODELS = {
-    "tokenizer": (ConvTokenizer, dict(codes=16, code_dim=8, width=16)),
+    "tokenizer": (ConvTokenizer, dict(quantizer={"kind": "vector", "codes": 16, "code_dim": 8}, width=16)),
     "latent_action": (MotionRankModel, dict(codes=4, width=16)),
     "st_latent_action": (STLatentActionModel, dict(codes=4, code_dim=8, width=16, depth=1, heads=2)),
     "dynamics": (MaskGitDynamics, dict(codes=16, tokens=9, actions=3, width=32, depth=2, heads=2, window=2)),
@@ -30,8 +30,8 @@ import pytest
 sys.path.insert(0, "tests")
 import test_backends
 test_backends.jax_side(pathlib.Path(sys.argv[1]))
-options = "tests/test_models.py tests/test_benchmarks.py -p no:cacheprovider -n 0 -k"
-sys.exit(pytest.main([*options.split(), "not a_row and not whatever and not peak and not unknown"]))
+options = "tests/test_models.py tests/test_quantizers.py tests/test_benchmarks.py -p no:cacheprovider -n 0 -k"
+sys.exit(pytest.main([*options.split(), "not a_row and not whatever and not peak and not unknown and not learns_with_it"]))
 """
 pytestmark = [
     pytest.mark.slow, pytest.mark.skipif(keras.backend.backend() == "jax", reason="they compare TensorFlow with JAX"),

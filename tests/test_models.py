@@ -14,7 +14,6 @@ from genie_tf.latent_action.motion_rank import MIRROR, MotionRankModel, fused_ra
 from genie_tf.latent_action.registration import register
 from genie_tf.latent_action.st_transformer import STLatentActionModel
 from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
-from genie_tf.layers.vector_quantizer import VectorQuantizer
 from genie_tf.tokenizer.conv import ConvTokenizer
 from genie_tf.training.backend import compiled
 
@@ -53,7 +52,7 @@ def dynamics():
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return built(ConvTokenizer(codes=K, code_dim=8, width=16))
+    return built(ConvTokenizer({"kind": "vector", "codes": K, "code_dim": 8}, width=16))
 
 
 @pytest.fixture(scope="module")
@@ -86,44 +85,6 @@ def test_pixels_and_patches_are_inverses():
     x = RNG.normal(size=(2, 8, 8, 3)).astype("float32")
     np.testing.assert_array_equal(unpatchify(patchify(x, 4), 4), x)
     np.testing.assert_array_equal(ops.convert_to_numpy(patchify(x, 4))[0, 1, 0].reshape(4, 4, 3), x[0, 4:, :4])
-
-
-# Quantizer -----------------------------------------------------------------------------------------
-
-
-def test_quantizer_takes_the_nearest_code_and_passes_gradients_through():
-    quantizer = VectorQuantizer(8, 4)
-    x = RNG.normal(size=(50, 4)).astype("float32")
-    out = quantizer(x)
-    codebook = ops.convert_to_numpy(quantizer.codebook_KD)
-    nearest = np.square(x[:, None] - codebook[None]).sum(-1).argmin(1)
-    np.testing.assert_array_equal(out["indices"], nearest)
-    np.testing.assert_allclose(out["quantized"], codebook[nearest], atol=1e-5)
-    np.testing.assert_allclose(quantizer.lookup(nearest), codebook[nearest], atol=1e-5)
-
-
-def test_codebook_lives_when_it_starts_far_away_and_the_data_move():
-    """All codes but one die at once; without revival one code would take everything."""
-    quantizer = VectorQuantizer(16, 2, decay=0.9)
-    quantizer.build((None, 2))
-    quantizer.code_sum_KD.assign(quantizer.code_sum_KD + 100.0 * ops.expand_dims(quantizer.code_count_K, 1))
-    for step in range(150):
-        centre = np.array([[20.0 if step > 75 else 0.0, 0.0]])
-        out = quantizer((RNG.normal(size=(256, 2)) + centre).astype("float32"), training=True)
-    codebook = ops.convert_to_numpy(quantizer.codebook_KD)
-    assert float(out["perplexity"]) > 10
-    assert len(np.unique(out["indices"])) == 16
-    gaps = np.square(codebook[:, None] - codebook[None]).sum(-1) + 1e9 * np.eye(16)
-    assert gaps.min() > 0, "a revived code must not copy a live one"
-    assert float(out["commitment"]) < 0.3
-
-
-def test_codebook_is_still_outside_training():
-    quantizer = VectorQuantizer(4, 2)
-    quantizer(RNG.normal(size=(8, 2)).astype("float32"))
-    before = ops.convert_to_numpy(quantizer.codebook_KD)
-    quantizer(RNG.normal(size=(8, 2)).astype("float32"))
-    np.testing.assert_array_equal(before, quantizer.codebook_KD)
 
 
 # Tokenizer -----------------------------------------------------------------------------------------

@@ -29,8 +29,8 @@ from genie_tf.latent_action.decoder import MotionDecoder
 from genie_tf.latent_action.registration import motion_of, reach_in, register
 from genie_tf.layers.convolutions import convolutions
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels
+from genie_tf.layers.quantizers.codes import perplexity
 from genie_tf.layers.self_supervised import SelfSupervisedModel
-from genie_tf.layers.vector_quantizer import perplexity
 
 PATCH = 2
 AXES = ("columns", "rows")

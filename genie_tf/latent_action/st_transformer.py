@@ -14,9 +14,9 @@ from genie_tf.errors import UserError
 from genie_tf.latent_action import FRAMES
 from genie_tf.layers.norm import rms_normalize
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels, unpatchify
+from genie_tf.layers.quantizers.vector import VectorQuantizer
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.st_block import STBlock, distances
-from genie_tf.layers.vector_quantizer import VectorQuantizer
 
 LONGEST = 64  # maximum frames that a token attends to, its own included
 
@@ -63,7 +63,6 @@ class STLatentActionModel(SelfSupervisedModel):
         depth: Number of blocks of each transformer.
         heads: Attention heads; divides `width`.
         patch: Side of a patch in pixels; divides the sides of the frame.
-        commitment: Weight of the commitment loss.
         seed: Seed of the codebook.
         frame_size: H and W.
 
@@ -91,17 +90,16 @@ class STLatentActionModel(SelfSupervisedModel):
         depth=8,
         heads=8,
         patch=16,
-        commitment=0.0025,
         seed=0,
         frame_size=FRAME_SIZE,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.config = dict(
-            codes=codes, code_dim=code_dim, width=width, depth=depth, heads=heads, patch=patch, commitment=commitment, seed=seed,
+            codes=codes, code_dim=code_dim, width=width, depth=depth, heads=heads, patch=patch, seed=seed,
             frame_size=frame_size,
         )  # fmt: skip
-        self.codes, self.width, self.patch, self.commitment = codes, width, patch, commitment
+        self.codes, self.width, self.patch = codes, width, patch
         self.frame_size = tuple(frame_size)
         self.grid = tuple(side // patch for side in frame_size)
         self.places = self.grid[0] * self.grid[1]
@@ -157,7 +155,7 @@ class STLatentActionModel(SelfSupervisedModel):
         x = self.embed_seen(self._patches(x_BTHWC)) + self.embed_seen_place(ops.arange(self.places))
         for block in self.encoder:
             x = block(x, distance=distances(x.shape[1]))["x"]
-        return self.quantizer(rms_normalize(self.to_code(ops.mean(x[:, 1:], axis=2))), training=training)
+        return self.quantizer(self.to_code(ops.mean(x[:, 1:], axis=2)), training=training)
 
     def _decode(self, x_BTHWC, code_BTD):
         """Predicted frames 1 … T, float (B, T, H, W, 3), from frames 0 … T - 1 and the code of each transition."""
@@ -177,7 +175,7 @@ class STLatentActionModel(SelfSupervisedModel):
         return {
             "prediction": prediction,
             "codes": quantization["indices"],
-            "loss": square + self.commitment * quantization["commitment"],
+            "loss": square + quantization["loss"],
             "psnr": -10.0 * ops.log10(square),
             "perplexity": quantization["perplexity"],
         }

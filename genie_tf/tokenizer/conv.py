@@ -1,18 +1,18 @@
 """`conv`: a convolutional VQ-VAE that encodes each frame separately. It is fast enough for a CPU."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import keras
 from keras import layers, ops
 
 from genie_tf.config import Training
 from genie_tf.episodes.dataset import Episodes, Examples
-from genie_tf.layers.norm import rms_normalize
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels, unpatchify
+from genie_tf.layers.quantizers import make_quantizer
+from genie_tf.layers.quantizers.vector import VectorSettings
 from genie_tf.layers.self_supervised import SelfSupervisedModel
-from genie_tf.layers.vector_quantizer import VectorQuantizer
 
 PATCH = 4  # side of an input patch in pixels; a convolution of stride 2 follows, so a token covers 8 x 8 pixels
 
@@ -23,16 +23,14 @@ class ConvSettings(Training):
 
     Args:
         kind: "conv".
-        codes: Size of the codebook.
-        code_dim: Size of a code.
+        quantizer: Settings of one kind of `genie_tf.layers.quantizers`.
         width: Channels of the network on the grid of tokens.
         blocks: Residual blocks on the grid of tokens, on either side of the codebook.
     """
 
     kind: Literal["conv"] = "conv"
     epochs: int = 20
-    codes: int = 1024
-    code_dim: int = 32
+    quantizer: Any = field(default_factory=VectorSettings)
     width: int = 128
     blocks: int = 1
 
@@ -42,11 +40,9 @@ class ConvTokenizer(SelfSupervisedModel):
     """Converts frames to tokens and back: each token stands for 8 x 8 pixels.
 
     Args:
-        codes: K, size of the codebook.
-        code_dim: Size of a code.
+        quantizer: Settings of the quantizer, a dict with its `kind`.
         width: Channels on the grid of tokens; half as many on the grid of patches.
         blocks: Residual blocks on the grid of tokens, on either side of the codebook.
-        commitment: Weight of the commitment loss.
         seed: Seed of the codebook.
         frame_size: H and W, multiples of 8.
 
@@ -65,12 +61,10 @@ class ConvTokenizer(SelfSupervisedModel):
     Settings = ConvSettings
     reported = ("psnr", "perplexity")
 
-    def __init__(self, codes=1024, code_dim=32, width=128, blocks=1, commitment=0.0025, seed=0, frame_size=FRAME_SIZE, **kwargs):
+    def __init__(self, quantizer, width=128, blocks=1, seed=0, frame_size=FRAME_SIZE, **kwargs):
         super().__init__(**kwargs)
-        self.config = dict(
-            codes=codes, code_dim=code_dim, width=width, blocks=blocks, commitment=commitment, seed=seed, frame_size=frame_size
-        )
-        self.codes, self.commitment, self.frame_size = codes, commitment, tuple(frame_size)
+        self.config = dict(quantizer=quantizer, width=width, blocks=blocks, seed=seed, frame_size=frame_size)
+        self.frame_size = tuple(frame_size)
         self.grid = tuple(side // (2 * PATCH) for side in frame_size)
 
         def conv(channels, kernel=3, strides=1, activation="relu", **kwargs):
@@ -78,8 +72,9 @@ class ConvTokenizer(SelfSupervisedModel):
 
         self.encoder_stem = keras.Sequential([conv(width // 2), conv(width, 4, 2)], name="encoder_stem")
         self.encoder_blocks = [conv(width, name=f"encoder_block_{i}") for i in range(blocks)]
-        self.to_code = layers.Dense(code_dim, dtype="float32", name="to_code")
-        self.quantizer = VectorQuantizer(codes, code_dim, seed=seed, name="quantizer")
+        self.quantizer = make_quantizer(quantizer, seed)
+        self.codes = self.quantizer.codes
+        self.to_code = layers.Dense(self.quantizer.code_dim, dtype="float32", name="to_code")
         self.from_code = layers.Dense(width, name="from_code")
         self.decoder_blocks = [conv(width, name=f"decoder_block_{i}") for i in range(blocks + 1)]
         self.upsample = layers.Conv2DTranspose(width // 2, 4, 2, "same", activation="relu", name="upsample")
@@ -88,7 +83,7 @@ class ConvTokenizer(SelfSupervisedModel):
 
     @classmethod
     def from_settings(cls, settings: ConvSettings, frame_size: tuple[int, int]) -> "ConvTokenizer":
-        return cls(settings.codes, settings.code_dim, settings.width, settings.blocks, seed=settings.seed, frame_size=frame_size)
+        return cls(asdict(settings.quantizer), settings.width, settings.blocks, seed=settings.seed, frame_size=frame_size)
 
     @staticmethod
     def examples(recording: Episodes) -> Examples:
@@ -102,7 +97,7 @@ class ConvTokenizer(SelfSupervisedModel):
         x = self.encoder_stem(patchify(from_pixels(frames), PATCH))
         for block in self.encoder_blocks:
             x = x + block(x)
-        return rms_normalize(self.to_code(x))
+        return self.to_code(x)
 
     def _picture(self, quantized):
         x = self.from_code(quantized)
@@ -119,7 +114,7 @@ class ConvTokenizer(SelfSupervisedModel):
         return {
             "reconstruction": reconstruction,
             "tokens": ops.reshape(quantization["indices"], (-1, math.prod(self.grid))),
-            "loss": error + self.commitment * quantization["commitment"],
+            "loss": error + quantization["loss"],
             "psnr": -10.0 * ops.log10(error),
             "perplexity": quantization["perplexity"],
         }

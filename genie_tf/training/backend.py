@@ -39,3 +39,17 @@ def in_batches(function: Callable, take: Callable, count: int, size: int) -> np.
         tensors = map(ops.convert_to_tensor, arrays if isinstance(arrays, tuple) else (arrays,))
         parts.append(ops.convert_to_numpy(function(*tensors))[: count - begin])
     return np.concatenate(parts)
+
+
+def over_replicas(x):
+    """A tensor of each replica (M, ...), joined along the first axis: (replicas * M, ...). Gradients flow back to each part.
+
+    On JAX, a tensor of a distributed batch already holds all parts.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        if context is not None and context.num_replicas_in_sync > 1:
+            return tf.ensure_shape(context.all_gather(x, axis=0), (None, *x.shape[1:]))
+    return x

@@ -1,6 +1,7 @@
 """The training loop of all models: fit, save checkpoints, resume interrupted trainings."""
 
 import contextlib
+import dataclasses
 import importlib
 import json
 import os
@@ -220,7 +221,7 @@ def train(
     Raises:
         UserError: the last checkpoint is damaged.
     """
-    settings = {name: value for name, value in vars(config).items() if name != "epochs"}
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name != "epochs"}
     facts = {"settings": settings, "inputs": inputs}
     epoch, history = 0, []
     found = checkpoints(folder, prefix)
