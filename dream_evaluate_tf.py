@@ -8,10 +8,8 @@ from genie_tf.cli import parse, run
 from genie_tf.quiet import quiet
 
 OPTIONS: dict[str, dict] = {
-    "only_latent_action": {
-        "action": "store_true",
-        "help": "only the latent actions and the judge: needs no dynamics",
-    },
+    "only_tokenizer": {"action": "store_true", "help": "only the tokenizer: needs no other model"},
+    "only_latent_action": {"action": "store_true", "help": "only the latent actions and the judge: needs no dynamics"},
     "protocol": {"choices": ["genieredux"], "help": "use that paper's protocol and print its table for comparison"},
     "compare": {"nargs": "+", "metavar": "model/WORLD", "help": "compare worlds that were measured before; measure nothing"},
     "teacher_forced": {"action": "store_true", "help": "also predict each frame from the true frames before it"},
@@ -23,18 +21,18 @@ OPTIONS: dict[str, dict] = {
 def main() -> None:
     config, own = parse(__doc__, OPTIONS, sections=("judge", "dynamics", "play"))
     with quiet():
-        from genie_tf.evaluation.compare import compare
-        from genie_tf.evaluation.evaluate import evaluate, evaluate_latent_actions
-        from genie_tf.evaluation.genieredux import evaluate_genieredux
+        from genie_tf.evaluation import compare, evaluate, genieredux
 
     if own["compare"]:
-        compare(own["compare"])
+        compare.compare(own["compare"])
+    elif own["only_tokenizer"]:
+        evaluate.evaluate_tokenizer(config)
     elif own["only_latent_action"]:
-        evaluate_latent_actions(config)
+        evaluate.evaluate_latent_actions(config)
     elif own["protocol"]:
-        evaluate_genieredux(config, own["inception_weights"])
+        genieredux.evaluate_genieredux(config, own["inception_weights"])
     else:
-        evaluate(config, own["teacher_forced"], own["inception_weights"], own["video_features"])
+        evaluate.evaluate(config, own["teacher_forced"], own["inception_weights"], own["video_features"])
 
 
 if __name__ == "__main__":

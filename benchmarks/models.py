@@ -127,7 +127,7 @@ def train_tokenizer(precision: str) -> dict:
     keras.mixed_precision.set_global_policy(precision)
     config = read_config(PLAIN, {})
     settings = config.tokenizer
-    return training(make_tokenizer(config), random_frames(config, settings.batch_size), settings, settings.batch_size * GRID)
+    return training(make_tokenizer(config), random_frames(config, settings.batch_size, 1), settings, settings.batch_size * GRID)
 
 
 def train_latent_action(precision: str) -> dict:
@@ -164,10 +164,14 @@ def train_dynamics(precision: str, file: str, tokens: int, changes: dict) -> dic
 class NoPixels:
     """A placeholder tokenizer for other numbers of tokens: its frames are the tokens."""
 
-    def encode(self, frames):
-        return frames
+    def memory(self, batch):
+        return ()
 
-    decode = encode
+    def encode(self, frames, memory):
+        return {"tokens": frames, "memory": memory}
+
+    def decode(self, tokens, memory):
+        return {"frames": tokens, "memory": memory}
 
 
 def play(precision: str, file: str, tokens: int, changes: dict) -> dict:
@@ -185,10 +189,10 @@ def play(precision: str, file: str, tokens: int, changes: dict) -> dict:
         model.build()
     tokenizer: Any = models[0] if tokens == GRID else NoPixels()
     world = World(tokenizer, None, models[1], {}, config.play.sampling_steps)
-    world.past = models[1].empty_past(1)
+    world.past, world.shown = models[1].empty_past(1), tokenizer.memory(1)
     action = np.zeros(1, np.int32)
     noise = sampling_noise(1, tokens, CODES, config.play.sampling_steps, keras.random.SeedGenerator(0))
-    products = Products(world._next_frame, world.past, keras.ops.convert_to_tensor(action), noise)
+    products = Products(world._next_frame, world.past, world.shown, keras.ops.convert_to_tensor(action), noise)
     return beside_products(lambda: world.step(action), products, "frames/s", tokens)
 
 

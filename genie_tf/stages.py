@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from genie_tf.config import IDM_MODEL, JUDGE, TOKENIZER, Config, world_model
-from genie_tf.episodes.codes import cached_codes, fingerprint
+from genie_tf.episodes.codes import cached_codes, codes_of_films, codes_of_rows, fingerprint
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.recorded import controls_in
 from genie_tf.errors import UserError
@@ -46,8 +46,8 @@ def train_tokenizer(config: Config, live: bool = False):
     checkpoint = train(
         "tokenizer",
         lambda: model.from_settings(settings, episodes["train"].frame_size),
-        model.examples(episodes["train"]).draw,
-        model.examples(episodes["validation"]).spread(VALIDATION_SAMPLES),
+        model.examples(episodes["train"], settings).draw,
+        model.examples(episodes["validation"], settings).spread(VALIDATION_SAMPLES),
         config.model_folder,
         TOKENIZER,
         "tokenizer_training.py",
@@ -65,17 +65,22 @@ def load_tokenizer(config: Config):
 
 
 def tokens_of(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
-    """Tokens uint16 (R, N) of every row of recordings. They are cached in the latest tokenizer's folder."""
+    """Tokens (R, N), uint16 or uint32, of every row of recordings. They are cached in the latest tokenizer's folder."""
     tokenizer, file = load_tokenizer(config)
     encode = compiled(tokenizer.encode)
+    dtype = np.promote_types(np.min_scalar_type(tokenizer.codes - 1), np.uint16)
+
+    def next_tokens(frames, memory):
+        encoded = encode(ops.convert_to_tensor(frames), memory)
+        return ops.convert_to_numpy(encoded["tokens"]).astype(dtype), encoded["memory"]
 
     def of_one(recording):
         recording.check_size(tokenizer.frame_size, file.parent)
-
-        def compute(rows):
-            return ops.convert_to_numpy(encode(ops.convert_to_tensor(recording.frames(rows)))).astype(np.uint16)
-
-        return cached_codes("tokens", recording, file.parent, fingerprint(file), 1, compute)
+        if tokenizer.memory(1):
+            codes = codes_of_films(recording, tokenizer.memory, next_tokens)
+        else:
+            codes = codes_of_rows(recording, 1, lambda rows: next_tokens(recording.frames(rows), ())[0])
+        return cached_codes("tokens", recording, file.parent, fingerprint(file), codes)
 
     return {split: of_one(recording) for split, recording in episodes.items()}
 
@@ -155,7 +160,7 @@ def latent_actions_of(config: Config, episodes: dict[str, Episodes]) -> dict[str
         def compute(rows):
             return ops.convert_to_numpy(code(keras.tree.map_structure(ops.convert_to_tensor, take(rows)))).astype(np.uint8)
 
-        return cached_codes("latent_actions", recording, file.parent, fingerprint(file), 2, compute)
+        return cached_codes("latent_actions", recording, file.parent, fingerprint(file), codes_of_rows(recording, 2, compute))
 
     return {split: of_one(recording) for split, recording in episodes.items()}
 

@@ -51,11 +51,9 @@ class World:
         self.tokenizer, self.latent_action, self.dynamics, self.keymap = tokenizer, latent_action, dynamics, keymap
         self.sampling_steps, self.temperature = sampling_steps, temperature
         self.noise_seed = keras.random.SeedGenerator(seed)
-        self.past = None
-        self._encode = compiled(tokenizer.encode)
-        self._decode = compiled(tokenizer.decode)
+        self.past, self.seen, self.shown = None, None, None
+        self._observe = compiled(self._next_observed)
         self._infer = compiled(latent_action.infer) if latent_action is not None else None
-        self._extend = compiled(dynamics.extend)
         self._next = compiled(self._next_frame)
 
     @classmethod
@@ -120,6 +118,7 @@ class World:
         if actions is None:
             actions = self.infer_actions(prompt) if length > 1 else np.zeros((batch, 0), int)
         self.past = self.dynamics.empty_past(batch)
+        self.seen, self.shown = self.tokenizer.memory(batch), self.tokenizer.memory(batch)
         for t in range(length):
             self.observe(prompt[:, t], actions[:, t - 1] if t else np.full(batch, self.dynamics.no_action))
         return prompt[:, -1]
@@ -131,17 +130,18 @@ class World:
             frames: uint8 (B, H, W, 3).
             actions: int (B,), the actions that led to the frames.
         """
-        tokens = self._encode(ops.convert_to_tensor(frames))
-        self.past = self._extend(self.past, tokens, ops.convert_to_tensor(np.asarray(actions, np.int32)))
+        actions = ops.convert_to_tensor(np.asarray(actions, np.int32))
+        self.past, self.seen, self.shown = self._observe(self.past, self.seen, self.shown, ops.convert_to_tensor(frames), actions)
 
     @property
     def state(self) -> dict:
         """The current state, including the random state. After `restore`, the same actions give the same frames."""
-        return {"past": self.past, "chance": ops.convert_to_numpy(self.noise_seed.state)}
+        chance = ops.convert_to_numpy(self.noise_seed.state)
+        return {"past": self.past, "seen": self.seen, "shown": self.shown, "chance": chance}
 
     def restore(self, state: dict) -> None:
         """Restore a value of `state`."""
-        self.past = state["past"]
+        self.past, self.seen, self.shown = state["past"], state["seen"], state["shown"]
         self.noise_seed.state.assign(state["chance"])
 
     def step(self, actions: np.ndarray) -> np.ndarray:
@@ -154,12 +154,21 @@ class World:
             The next frame, uint8 (B, H, W, 3).
         """
         noise = sampling_noise(len(actions), self.dynamics.tokens, self.dynamics.codes, self.sampling_steps, self.noise_seed)
-        frame, self.past = self._next(self.past, ops.convert_to_tensor(np.asarray(actions, np.int32)), noise)
+        actions = ops.convert_to_tensor(np.asarray(actions, np.int32))
+        frame, self.past, self.shown = self._next(self.past, self.shown, actions, noise)
         return ops.convert_to_numpy(frame)
 
-    def _next_frame(self, past, actions, noise):
+    def _next_observed(self, past, seen, shown, frames, actions):
+        """The past, and the tokenizer's memories of encoded and of decoded frames, after given frames."""
+        encoded = self.tokenizer.encode(frames, seen)
+        shown = self.tokenizer.decode(encoded["tokens"], shown)["memory"]
+        return self.dynamics.extend(past, encoded["tokens"], actions), encoded["memory"], shown
+
+    def _next_frame(self, past, shown, actions, noise):
+        """The predicted frame, the past, and the tokenizer's memory of decoded frames."""
         tokens = self.dynamics.sample(past, actions, noise, self.temperature)["tokens"]
-        return self.tokenizer.decode(tokens), self.dynamics.extend(past, tokens, actions)
+        decoded = self.tokenizer.decode(tokens, shown)
+        return decoded["frames"], self.dynamics.extend(past, tokens, actions), decoded["memory"]
 
     @property
     def actions(self) -> int:

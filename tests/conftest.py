@@ -42,7 +42,7 @@ play: {evaluation_windows: 8, sampling_steps: 2, scale: 2, frames_per_second: 50
 METRICS = ("psnr", "ssim")
 ROWS = ("", "_keys", "_random", "_copy", "_tokenizer")
 FIGURES = {  # of every world whose actions are known; a long dream's game may be over before
-    "tokenizer.psnr", "tokenizer.ssim", "tokenizer.frechet_blocks", "tokenizer.codes_used", "tokenizer.perplexity",
+    *(f"tokenizer.{metric}" for metric in ("psnr", "ssim", "psnr_moving", "frechet_blocks", "codes_used", "perplexity")),
     *(f"latent_action.{metric}" for metric in ("codes_used", "perplexity", "psnr", "copy_psnr", "delta_psnr")),
     *(f"{who}.{metric}" for who in ("latent_action", "judge") for metric in ("nmi", "mi", "nmi_effect", "mi_effect",
       "probe_accuracy", "majority_accuracy", "key_accuracy", "majority_key_accuracy")),

@@ -43,7 +43,7 @@ def test_products_of_the_dynamics_are_those_of_the_formula():
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX counts the zeros of widened convolutions")
 def test_products_of_convolutions_are_those_of_the_formula():
     model = ConvTokenizer({"kind": "vector", "codes": 32, "code_dim": 8}, width=16, blocks=1)
-    products = products_of_a_step(model, np.zeros((2, 64, 64, 3), np.uint8))
+    products = products_of_a_step(model, np.zeros((2, 1, 64, 64, 3), np.uint8))
     fine, coarse = 2 * 16 * 16, 2 * 8 * 8
     encoder = coarse * (16 * 8 * 16 + 9 * 16 * 16 + 16 * 8)
     decoder = coarse * (8 * 16 + 2 * 9 * 16 * 16 + 16 * 8 * 16) + fine * (9 * 8 * 8 + 9 * 8 * 48)

@@ -43,6 +43,7 @@ with quiet():
     from genie_tf.evaluation.game import look_different, play_on
     from genie_tf.evaluation.latent_actions import information_figures, visible_effect
     from genie_tf.evaluation.obedience import matching_figures, obedience_figures, play_every_key
+    from genie_tf.evaluation.reconstruction import coloured_pixels, moving_pixels, psnr_of_pixels
 
 RNG = np.random.default_rng(0)
 
@@ -80,6 +81,26 @@ def test_psnr_and_ssim_of_known_frames():
     np.testing.assert_allclose(ssim(off, truth), [(2 * 100 * 110 + 6.5025) / (100**2 + 110**2 + 6.5025), 1], rtol=1e-4)
     dark, light = np.zeros((1, 16, 16, 3), np.uint8), np.full((1, 16, 16, 3), 255, np.uint8)
     assert psnr(dark, light)[0] == 0 and ssim(dark, light)[0] < 1e-3
+
+
+def test_moving_pixels_are_those_that_no_shift_explains():
+    """A scenery that scrolls, with a square that stands still in the picture and one that moves by itself."""
+    scenery = RNG.integers(0, 4, (16, 24, 3)).repeat(8, axis=0).repeat(8, axis=1) * 40
+    films, moving = np.zeros((2, 4, 64, 64, 3), np.uint8), np.zeros((2, 4, 64, 64), bool)
+    for m, (down, right) in enumerate(((0, 3), (-2, -5))):
+        for t in range(4):
+            y, x = 30 - down * t, 60 - right * t
+            films[m, t] = scenery[y : y + 64, x : x + 64]
+            films[m, t, 30:34, 10 + 6 * t : 14 + 6 * t] = 255
+            if t:  # either where it is, or where the shift has moved it to
+                moving[m, t, 30:34, 10 + 6 * t : 14 + 6 * t] = True
+                moving[m, t, 30 + down : 34 + down, 4 + 6 * t + right : 8 + 6 * t + right] ^= True
+    np.testing.assert_array_equal(moving_pixels(films), moving)
+    pictures = films.copy()
+    pictures[moving] ^= 16
+    assert psnr_of_pixels(pictures, films, moving)["value"] == pytest.approx(20 * np.log10(255 / 16))
+    assert psnr_of_pixels(films, films, np.zeros_like(moving)) is None
+    assert coloured_pixels(films, ((250, 250, 250), (255, 255, 255))).sum() == 2 * 4 * 16
 
 
 @pytest.mark.parametrize("n", [6, 200])  # fewer vectors than dimensions, and more
@@ -461,3 +482,11 @@ def test_inception_reads_weights_from_a_file(tmp_path):
     enlarged = keras.ops.image.resize(frames.astype("float32"), (299, 299))
     expected = theirs.predict(keras.applications.inception_v3.preprocess_input(np.array(enlarged)), verbose=0)
     np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_the_tokenizer_alone_has_the_figures_of_the_whole_evaluation(tiny):
+    said = tiny.make("dream_evaluate_tf.py", "--only_tokenizer")
+    whole = json.loads((tiny.folder / "model" / "tiny" / "evaluation.json").read_text())
+    for name in ("tokenizer.psnr", "tokenizer.ssim", "tokenizer.psnr_moving", "tokenizer.psnr_coin"):
+        assert f"{whole[name]['value']:.3f}" in next(line for line in said.splitlines() if line.startswith(name + " "))
+    assert "64 tokens a frame" in said and (tiny.folder / "model" / "tiny" / "tokenizer.png").exists()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, refused
 
-from genie_tf.episodes.codes import cached_codes
+from genie_tf.episodes.codes import cached_codes, codes_of_films, codes_of_rows
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.format import episode_dtype
 from genie_tf.errors import UserError
@@ -81,13 +81,33 @@ def test_damaged_caches_are_made_anew(tmp_path, ending, how):
         return rows.astype(np.uint16)
 
     def codes():
-        return cached_codes("codes", episodes, tmp_path, "me", 1, compute)
+        return cached_codes("codes", episodes, tmp_path, "me", codes_of_rows(episodes, 1, compute))
 
     np.testing.assert_array_equal(codes(), np.arange(40))
     damage((tmp_path / "codes_mine_train").with_suffix(ending), how)
     np.testing.assert_array_equal(codes(), np.arange(40))
     np.testing.assert_array_equal(codes(), np.arange(40))
     assert len(computed) == 2, "once at first, once after the damage"
+
+
+def test_codes_of_films_know_the_frames_before(tmp_path):
+    """A memory that counts: each episode begins anew, whatever its length and its place among the others."""
+    (tmp_path / "mine" / "train").mkdir(parents=True)
+    lengths = (40, 3, 17, 33, 1)
+    for i, length in enumerate(lengths):
+        rows = np.zeros(length, episode_dtype((64, 64)))
+        rows["frame"] = i
+        np.save(tmp_path / "mine" / "train" / f"{i}.npy", rows)
+    episodes = Episodes(tmp_path / "mine" / "train")
+
+    def count(frames, memory):
+        return np.stack([frames[:, 0, 0, 0], memory], axis=1).astype(np.uint16), memory + 1
+
+    for batch in (2, 64):
+        codes = codes_of_films(episodes, lambda size: np.zeros(size, int), count, batch_size=batch)
+        found = cached_codes("codes", episodes, tmp_path, str(batch), codes)
+        expected = [(i, t) for i, length in enumerate(lengths) for t in range(length)]
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_recording_s_damaged_settings_are_made_anew_or_refused(copy):

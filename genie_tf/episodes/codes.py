@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,8 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def cached_codes(
-    name: str, episodes: Episodes, folder: Path, made_by: str, length: int, compute, batch_size: int = 256
-) -> np.ndarray:
-    """Compute `compute(rows)` for every row of a recording in batches, or read it from a cache file if the cache is still valid.
+def cached_codes(name: str, episodes: Episodes, folder: Path, made_by: str, codes: Iterable[tuple[int, np.ndarray]]) -> np.ndarray:
+    """Write values of every row of a recording to a cache file, or read them from it if the cache is still valid.
 
     The cache is valid if the fingerprint of the recording and `made_by` have not changed and the file is not damaged.
 
@@ -29,10 +28,8 @@ def cached_codes(
         name: Name of the values: "tokens", "motion" or "latent_actions". It is shown and is part of the file's name.
         episodes: The recording, R rows.
         folder: Folder of the cache file.
-        made_by: Fingerprint of the weights that `compute` uses, or the name of `compute` if it has no weights.
-        length: Number of rows that `compute` reads, starting at each row. Rows too close to the end of their episode get zeros.
-        compute: Function from rows (B,) to an array (B, ...). It is always called with `batch_size` rows.
-        batch_size: B, rows per call.
+        made_by: Fingerprint of the weights that compute the values, or the name of the function if it has no weights.
+        codes: Yields a first row, and values (n, ...) of this row and the n - 1 after it, in any order, until every row has some.
 
     Returns:
         Array (R, ...), memory-mapped from the file.
@@ -41,27 +38,73 @@ def cached_codes(
     facts = file.with_suffix(".json")
     truth = {"model": made_by, "recording": episodes.fingerprint, "rows": len(episodes)}
     with contextlib.suppress(OSError, ValueError, EOFError):
-        codes = np.load(file, mmap_mode="r", allow_pickle=False)
-        if json.loads(facts.read_text()) == truth and len(codes) == len(episodes):
-            return codes
+        known = np.load(file, mmap_mode="r", allow_pickle=False)
+        if json.loads(facts.read_text()) == truth and len(known) == len(episodes):
+            return known
     facts.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    some_row = episodes.windows(length)[:1]
 
     def write(unfinished):
-        for begin in tqdm(range(0, len(episodes), batch_size), desc=f"{name} of {episodes.folder}", unit=" batches"):
-            rows = np.arange(begin, min(begin + batch_size, len(episodes)))
-            episode, step = episodes.locate(rows)
-            whole = step + length <= episodes.lengths[episode]
-            full = np.pad(np.where(whole, rows, some_row), (0, batch_size - len(rows)), mode="edge")  # one shape: compiled once
-            codes = np.array(compute(full))[: len(rows)]
-            codes[~whole] = 0
-            if begin == 0:
-                shape = (len(episodes), *codes.shape[1:])
-                description = {"descr": codes.dtype.str, "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(unfinished, description)
-            unfinished.write(codes.tobytes())
+        begin = None
+        with tqdm(total=len(episodes), desc=f"{name} of {episodes.folder}", unit=" frames") as progress:
+            for row, some in codes:
+                if begin is None:
+                    shape = (len(episodes), *some.shape[1:])
+                    np.lib.format.write_array_header_1_0(
+                        unfinished, {"descr": some.dtype.str, "fortran_order": False, "shape": shape}
+                    )
+                    begin = unfinished.tell()
+                unfinished.seek(begin + row * some[0].nbytes)
+                unfinished.write(some.tobytes())
+                progress.update(len(some))
 
     write_whole(file, write)
     write_json(facts, truth)
     return np.load(file, mmap_mode="r", allow_pickle=False)
+
+
+def codes_of_rows(episodes: Episodes, length: int, compute, batch_size: int = 256) -> Iterator[tuple[int, np.ndarray]]:
+    """Values of rows that depend on a few rows after them, for `cached_codes`.
+
+    Args:
+        episodes: The recording.
+        length: Number of rows that `compute` reads, starting at each row. Rows too close to the end of their episode get zeros.
+        compute: Function from rows (B,) to an array (B, ...). It is always called with `batch_size` rows.
+        batch_size: B, rows per call.
+    """
+    some_row = episodes.windows(length)[:1]
+    for begin in range(0, len(episodes), batch_size):
+        rows = np.arange(begin, min(begin + batch_size, len(episodes)))
+        episode, step = episodes.locate(rows)
+        whole = step + length <= episodes.lengths[episode]
+        full = np.pad(np.where(whole, rows, some_row), (0, batch_size - len(rows)), mode="edge")  # one shape: compiled once
+        codes = np.array(compute(full))[: len(rows)]
+        codes[~whole] = 0
+        yield begin, codes
+
+
+def codes_of_films(episodes: Episodes, memory, compute, batch_size: int = 64, block: int = 16) -> Iterator[tuple[int, np.ndarray]]:
+    """Values of frames that depend on all frames of the episode before them, for `cached_codes`.
+
+    Args:
+        episodes: The recording.
+        memory: Function from a batch size B to the memory before an episode's first frame.
+        compute: Function from frames uint8 (B, H, W, 3) and the memory to an array (B, ...) and the next memory.
+        batch_size: Largest number of episodes that are read together. They have about the same length.
+        block: Frames of an episode that are read at once.
+    """
+    size = min(batch_size, len(episodes.episodes))
+    order = np.argsort(-episodes.lengths, kind="stable")
+    for first in range(0, len(order), size):
+        some = order[np.minimum(np.arange(first, first + size), len(order) - 1)]  # one shape: compiled once
+        state = memory(size)
+        for begin in range(0, int(episodes.lengths[some].max()), block):
+            steps = np.minimum(begin + np.arange(block), episodes.lengths[some][:, None] - 1)
+            frames, codes = episodes.frames(episodes.starts[some][:, None] + steps), []
+            for t in range(block):
+                value, state = compute(frames[:, t], state)
+                codes.append(value)
+            whole = np.stack(codes, axis=1)
+            for i, episode in enumerate(some[: len(order) - first]):
+                if (left := episodes.lengths[episode] - begin) > 0:
+                    yield int(episodes.starts[episode] + begin), whole[i, :left]

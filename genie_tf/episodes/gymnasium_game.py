@@ -118,6 +118,10 @@ class GymnasiumGame:
         make_environment(settings).close()
 
     @staticmethod
+    def colours(settings: GymnasiumSettings) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+        return {}
+
+    @staticmethod
     def count_actions(settings: GymnasiumSettings) -> int:
         env = make_environment(settings)
         env.close()

@@ -37,6 +37,11 @@ CONTROLS: dict[str, Keys] = {
     "starpilot": FLY | {"space": (9, 11, 12, 13, 14), "j": (10,)},
 }
 
+# Lowest and highest colour of small things in plain graphics, where nothing else has it.
+COLOURS: dict[str, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
+    "coinrun": {"coin": ((181, 151, 0), (255, 255, 89)), "enemy": ((80, 130, 0), (150, 215, 80))},
+}
+
 
 @dataclass
 class ProcgenSettings(RecordSettings):
@@ -115,6 +120,11 @@ class ProcgenGame:
         controls = CONTROLS.get(settings.game, WALK)
         idle = set(range(ACTIONS)) - {action for some in controls.values() for action in some}
         return controls | {"none": (*controls["none"], *sorted(idle))}
+
+    @staticmethod
+    def colours(settings: ProcgenSettings) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+        plain = settings.restrict_themes and not settings.use_backgrounds
+        return COLOURS.get(settings.game, {}) if plain else {}
 
     @staticmethod
     def count_actions(settings: ProcgenSettings) -> int:

@@ -56,6 +56,11 @@ def controls_of(settings: RecordSettings) -> Controls:
     return Controls(settings.controls or class_of("record", settings.source).default_controls(settings))
 
 
+def colours_of(settings: RecordSettings) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Things of the game that a player has to see, with the lowest and the highest colour (red, green, blue) of each."""
+    return class_of("record", settings.source).colours(settings)
+
+
 def shard_game(config: RecordSettings, split: str, shard: int, threads: int = 0):
     """Make the game on the levels of one shard, with the shard's seed."""
     seed = config.seed * 1000 + SPLITS.index(split) * SHARDS + shard + 1

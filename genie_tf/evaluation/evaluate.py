@@ -12,14 +12,15 @@ from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.recorded import recorded_with
 from genie_tf.episodes.recorder import controls_of
 from genie_tf.evaluation import features
-from genie_tf.evaluation.frames import dream_figures, far_off_figures, lasting_figures, reconstruct, tokenizer_figures
+from genie_tf.evaluation.frames import dream_figures, far_off_figures, lasting_figures
 from genie_tf.evaluation.latent_actions import latent_action_figures
 from genie_tf.evaluation.metrics import bootstrap_figure
 from genie_tf.evaluation.obedience import asked_figures, counterfactual_figures, judge_figures, play_every_key
+from genie_tf.evaluation.reconstruction import reconstruct, tokenizer_figures
 from genie_tf.evaluation.report import Findings, grid, write_report
 from genie_tf.evaluation.rollouts import HORIZON, LASTING, PROMPT, Moments, dream_all, evaluation_windows, load_moments
 from genie_tf.files import alone, write_json, write_whole
-from genie_tf.stages import train_judge
+from genie_tf.stages import load_tokenizer, train_judge
 from genie_tf.training.backend import compiled
 from genie_tf.training.loop import latest_checkpoint, load_checkpoint
 from genie_tf.world import World
@@ -79,6 +80,31 @@ def save_pictures(folder: Path, prefix: str, findings: Findings) -> None:
     for name, rows in (("strips", strips), ("actions", list(findings.actions[:, :HORIZON]))):
         picture = grid(rows, scale=2)
         write_whole(folder / f"{prefix}{name}.png", lambda file, picture=picture: picture.save(file, format="png"))
+
+
+@alone
+def evaluate_tokenizer(config: Config) -> dict:
+    """Evaluate only the tokenizer, on the frames that `evaluate` takes. This needs no other model.
+
+    Returns:
+        As `evaluate`. Nothing is written but a picture of recorded and reconstructed frames.
+
+    Raises:
+        UserError: the tokenizer or the recording is missing.
+    """
+    test = Episodes(config.record_folder("test"))
+    tokenizer, file = load_tokenizer(config)
+    test.check_size(tokenizer.frame_size, file.parent)
+    rows = evaluation_windows(test, PROMPT + HORIZON, config.play.evaluation_windows, config.play.seed)
+    films = test.frames(rows[:, None] + np.arange(PROMPT + HORIZON))
+    tokens, pictures = reconstruct(tokenizer, films)
+    figures = tokenizer_figures(tokens, pictures, films, recorded_with(test))
+    show(figures)
+    some = np.linspace(0, len(films) - 1, 4).astype(int)
+    picture = grid([strip for i in some for strip in (films[i], pictures[i])], scale=4)
+    write_whole(config.model_folder / "tokenizer.png", lambda file: picture.save(file, format="png"))
+    print(f"{tokenizer.count_params():,} parameters, {tokens.shape[-1]} tokens a frame; wrote {config.model_folder}/tokenizer.png")
+    return figures
 
 
 @alone
@@ -143,8 +169,8 @@ def evaluate(
     else:
         train_judge(config)
 
-    tokens, pictures = reconstruct(world, moments.frames)
-    figures = tokenizer_figures(tokens, pictures, moments.frames)
+    tokens, pictures = reconstruct(world.tokenizer, moments.frames)
+    figures = tokenizer_figures(tokens, pictures, moments.frames, game)
     figures |= play_figures(world, moments.frames[:1, :PROMPT], moments.actions[:1, : PROMPT - 1])
     every_key, for_long = (max(len(moments.rows) // part, 2) for part in (4, 8))  # moments for rollouts of every key; long rollouts
     rng = np.random.default_rng(settings.seed)

@@ -1,25 +1,21 @@
 """Figures that compare frames with frames: image quality, and stability of long rollouts."""
 
 import numpy as np
-from keras import ops
 from tqdm import tqdm
 
 from genie_tf.evaluation import features
 from genie_tf.evaluation.features import block_statistics
 from genie_tf.evaluation.game import look_different
 from genie_tf.evaluation.metrics import (
-    bootstrap_figure,
     frechet_distance,
     jackknife_figure,
     mean_figure,
-    perplexity,
     psnr,
     share_figure,
     ssim,
 )
 from genie_tf.evaluation.report import ROWS
 from genie_tf.evaluation.rollouts import HORIZON, PROMPT, PROMPTS, Moments
-from genie_tf.world import World
 
 DELTA_AT = 4  # the predicted frame at which papers report delta PSNR
 SPAN = 10  # change, freezing and controllability at a step of a long rollout are measured over the last SPAN frames
@@ -62,27 +58,6 @@ def paired_distance(a: np.ndarray, b: np.ndarray) -> dict:
         return frechet_distance(*(np.concatenate([group[side] for group in groups]) for side in (0, 1)))
 
     return jackknife_figure(distance, list(zip(a, b)), a.shape[0] * a.shape[1])
-
-
-def reconstruct(world: World, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Encode and decode films uint8 (M, L, H, W, 3): tokens (M, L, N), and reconstructed frames of the same shape."""
-    tokens, pictures = [], []
-    for film in films:
-        tokens.append(ops.convert_to_numpy(world.tokenizer.encode(ops.convert_to_tensor(film))))
-        pictures.append(ops.convert_to_numpy(world.tokenizer.decode(ops.convert_to_tensor(tokens[-1]))))
-    return np.stack(tokens), np.stack(pictures)
-
-
-def tokenizer_figures(tokens: np.ndarray, pictures: np.ndarray, films: np.ndarray) -> dict:
-    """Quality of the reconstruction, and use of the codebook."""
-    groups, n = list(tokens), films[..., 0, 0, 0].size
-    return {
-        "tokenizer.psnr": mean_figure(psnr(pictures, films).mean(axis=1)),
-        "tokenizer.ssim": mean_figure(ssim(pictures, films).mean(axis=1)),
-        "tokenizer.frechet_blocks": distance_figure(pictures, films, block_statistics),
-        "tokenizer.codes_used": bootstrap_figure(lambda some: len(np.unique(np.stack(some))), groups, n),
-        "tokenizer.perplexity": bootstrap_figure(lambda some: perplexity(np.ravel(np.stack(some))), groups, n),
-    }
 
 
 def lasting_figures(films: np.ndarray, recorded: np.ndarray, steps: tuple[int, ...]) -> dict:

@@ -6,8 +6,9 @@ from tqdm import tqdm
 from genie_tf.config import Config, world_model
 from genie_tf.evaluation import features
 from genie_tf.evaluation.evaluate import load_world
-from genie_tf.evaluation.frames import DELTA_AT, paired_distance, reconstruct
+from genie_tf.evaluation.frames import DELTA_AT, paired_distance
 from genie_tf.evaluation.metrics import mean_figure, psnr, ssim
+from genie_tf.evaluation.reconstruction import reconstruct
 from genie_tf.evaluation.rollouts import BATCH, PROMPT, Moments, another, load_moments, rollout
 from genie_tf.files import alone, write_json
 from genie_tf.training.loop import latest_checkpoint
@@ -71,7 +72,7 @@ def evaluate_genieredux(config: Config, inception_weights: str | None = None) ->
         moments = load_moments(config, world, True)
         figures |= rows_of_world(world, moments, "guided", moments.actions[:, PROMPT - 1 :], seed, fid)
     truth = moments.truth
-    pictures = reconstruct(world, truth)[1]
+    pictures = reconstruct(world.tokenizer, truth)[1]
     figures["genieredux.tokenizer.psnr"] = mean_figure(psnr(pictures, truth).mean(axis=1))
     figures["genieredux.tokenizer.ssim"] = mean_figure(ssim(pictures, truth).mean(axis=1))
     figures |= fid("tokenizer", pictures, truth)

@@ -6,10 +6,11 @@ from genie_tf.config import RecordSettings
 from genie_tf.episodes.controls import Controls
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.recorder import controls_of
-from genie_tf.evaluation.frames import SPAN, reconstruct
+from genie_tf.evaluation.frames import SPAN
 from genie_tf.evaluation.game import look_different, play_on, played_moments
 from genie_tf.evaluation.latent_actions import information_figures, pooled, probes, visible_effect, visible_figures
 from genie_tf.evaluation.metrics import macro_f1, mean_figure, psnr, share_figure, ssim
+from genie_tf.evaluation.reconstruction import reconstruct
 from genie_tf.evaluation.rollouts import HORIZON, LASTING, PROMPT, Moments
 from genie_tf.latent_action import FRAMES
 from genie_tf.training.backend import in_batches
@@ -202,7 +203,7 @@ def counterfactual_figures(
     figures: dict = {}
     for step in MATCHED:
         shown, alive = played["frames"][:, :, step - 1], played["alive"][:, :, step - 1]
-        for row, dream in (("", held[:, :, step - 1]), ("_tokenizer", reconstruct(world, shown)[1]), ("_copy", copy)):
+        for row, dream in (("", held[:, :, step - 1]), ("_tokenizer", reconstruct(world.tokenizer, shown)[1]), ("_copy", copy)):
             figures |= matching_figures(dream, shown, alive, step, row, controls)
     count, keys = alive.shape
     prompt = np.repeat(moments.frames[:count, :PROMPT], keys, axis=0)

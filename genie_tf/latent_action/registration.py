@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
-from genie_tf.episodes.codes import cached_codes
+from genie_tf.episodes.codes import cached_codes, codes_of_rows
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.training.backend import compiled
 
@@ -88,4 +88,4 @@ def motion_of(recording: Episodes, folder: Path) -> np.ndarray:
         frames = recording.frames(rows[:, None] + np.arange(2))
         return ops.convert_to_numpy(compare(*(ops.convert_to_tensor(frames[:, i]) for i in range(2))))
 
-    return cached_codes("motion", recording, folder, f"{register.__name__} {REACH}", 2, compute)
+    return cached_codes("motion", recording, folder, f"{register.__name__} {REACH}", codes_of_rows(recording, 2, compute))

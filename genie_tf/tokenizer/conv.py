@@ -46,13 +46,7 @@ class ConvTokenizer(SelfSupervisedModel):
         seed: Seed of the codebook.
         frame_size: H and W, multiples of 8.
 
-    Call arguments:
-        frames: uint8 (B, H, W, 3).
-        training: Whether to update the codebook.
-
-    Returns:
-        A dict: `reconstruction` float (B, H, W, 3) in about -0.5 … 0.5, `tokens` int32 (B, N), N = H W / 64, and the scalars
-        `loss`, `psnr` in dB over the batch, `perplexity`.
+    Call arguments, returns: see `genie_tf.tokenizer`. N = H W / 64.
 
     Reference:
         van den Oord et al. 2017, arXiv 1711.00937. It encodes each frame separately, like the baseline of Genie, section 3.2.
@@ -66,6 +60,7 @@ class ConvTokenizer(SelfSupervisedModel):
         self.config = dict(quantizer=quantizer, width=width, blocks=blocks, seed=seed, frame_size=frame_size)
         self.frame_size = tuple(frame_size)
         self.grid = tuple(side // (2 * PATCH) for side in frame_size)
+        self.tokens = math.prod(self.grid)
 
         def conv(channels, kernel=3, strides=1, activation="relu", **kwargs):
             return layers.Conv2D(channels, kernel, strides, "same", activation=activation, **kwargs)
@@ -86,12 +81,12 @@ class ConvTokenizer(SelfSupervisedModel):
         return cls(asdict(settings.quantizer), settings.width, settings.blocks, seed=settings.seed, frame_size=frame_size)
 
     @staticmethod
-    def examples(recording: Episodes) -> Examples:
-        """Single frames, uint8 (n, H, W, 3)."""
-        return Examples(recording.windows(1), recording.frames)
+    def examples(recording: Episodes, settings: ConvSettings) -> Examples:
+        """Films of one frame."""
+        return Examples(recording.windows(1), lambda rows: recording.frames(rows[:, None]))
 
     def build(self, input_shape=None):
-        self.compute_output_spec(keras.KerasTensor((1, *self.frame_size, 3), "uint8"))
+        self.compute_output_spec(keras.KerasTensor((1, 1, *self.frame_size, 3), "uint8"))
 
     def _vectors(self, frames):
         x = self.encoder_stem(patchify(from_pixels(frames), PATCH))
@@ -107,25 +102,29 @@ class ConvTokenizer(SelfSupervisedModel):
         x = x + self.decoder_fine(x)
         return unpatchify(self.to_patches(x), PATCH)
 
-    def call(self, frames, training=False):
+    def call(self, films, training=False):
+        length, frames = films.shape[1], ops.reshape(films, (-1, *self.frame_size, 3))
         quantization = self.quantizer(self._vectors(frames), training=training)
         reconstruction = self._picture(quantization["quantized"])
         error = ops.mean(ops.square(reconstruction - from_pixels(frames)))
         return {
-            "reconstruction": reconstruction,
-            "tokens": ops.reshape(quantization["indices"], (-1, math.prod(self.grid))),
+            "reconstruction": ops.reshape(reconstruction, (-1, length, *self.frame_size, 3)),
+            "tokens": ops.reshape(quantization["indices"], (-1, length, self.tokens)),
             "loss": error + quantization["loss"],
             "psnr": -10.0 * ops.log10(error),
             "perplexity": quantization["perplexity"],
         }
 
-    def encode(self, frames):
-        """Frames uint8 (B, H, W, 3) to tokens int32 (B, N), row by row."""
-        return ops.reshape(self.quantizer(self._vectors(frames))["indices"], (-1, math.prod(self.grid)))
+    def memory(self, batch: int) -> tuple:
+        return ()
 
-    def decode(self, tokens):
-        """Tokens (B, N) to frames uint8 (B, H, W, 3)."""
-        return to_pixels(self._picture(self.quantizer.lookup(ops.reshape(tokens, (-1, *self.grid)))))
+    def encode(self, frames, memory=()):
+        indices = self.quantizer(self._vectors(frames))["indices"]
+        return {"tokens": ops.reshape(indices, (-1, self.tokens)), "memory": memory}
+
+    def decode(self, tokens, memory=()):
+        quantized = self.quantizer.lookup(ops.reshape(tokens, (-1, *self.grid)))
+        return {"frames": to_pixels(self._picture(quantized)), "memory": memory}
 
     def get_config(self):
         return super().get_config() | self.config

@@ -1,0 +1,113 @@
+"""Quality of the tokenizer: of whole frames, of what moves, and of things that are known by their colour."""
+
+import numpy as np
+from keras import ops
+
+from genie_tf.config import RecordSettings
+from genie_tf.episodes.recorder import colours_of
+from genie_tf.evaluation.features import block_statistics
+from genie_tf.evaluation.frames import distance_figure
+from genie_tf.evaluation.game import LEVELS
+from genie_tf.evaluation.metrics import bootstrap_figure, mean_figure, perplexity, psnr, ssim
+from genie_tf.latent_action.registration import register
+from genie_tf.training.backend import compiled
+
+BATCH = 32  # films that are encoded at once
+
+
+def reconstruct(tokenizer, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Encode and decode films uint8 (M, L, H, W, 3): tokens (M, L, N), and reconstructed frames of the same shape."""
+    encode, decode = compiled(tokenizer.encode), compiled(tokenizer.decode)
+    tokens, pictures = [], []
+    for first in range(0, len(films), BATCH):
+        part = np.minimum(np.arange(first, first + BATCH), len(films) - 1)  # one shape: compiled once
+        seen, shown = tokenizer.memory(BATCH), tokenizer.memory(BATCH)
+        some_tokens, some_pictures = [], []
+        for t in range(films.shape[1]):
+            encoded = encode(ops.convert_to_tensor(films[part, t]), seen)
+            decoded = decode(encoded["tokens"], shown)
+            seen, shown = encoded["memory"], decoded["memory"]
+            some_tokens.append(ops.convert_to_numpy(encoded["tokens"]))
+            some_pictures.append(ops.convert_to_numpy(decoded["frames"]))
+        tokens.append(np.stack(some_tokens, axis=1))
+        pictures.append(np.stack(some_pictures, axis=1))
+    return np.concatenate(tokens)[: len(films)], np.concatenate(pictures)[: len(films)]
+
+
+def moving_pixels(films: np.ndarray) -> np.ndarray:
+    """The pixels of a film that no shift of the frame before explains: sprites, enemies, what opens or closes.
+
+    The shift with the least squared difference is taken out, in whole pixels. A pixel counts if it then differs by more than
+    `LEVELS` of 255 in a channel. Pixels that the shift brings into the picture, and those of the first frame, do not count.
+
+    Args:
+        films: uint8 (M, L, H, W, 3).
+
+    Returns:
+        bool (M, L, H, W).
+    """
+    shift_of, moving = compiled(register), np.zeros(films.shape[:-1], bool)
+    for film, found in zip(films, moving):
+        shifts = ops.convert_to_numpy(shift_of(ops.convert_to_tensor(film[:-1]), ops.convert_to_tensor(film[1:])))
+        for t, (column, row) in enumerate(shifts[:, :2].round().astype(int)):
+            now, before = zip(*(_overlap(shift, side) for shift, side in zip((row, column), film.shape[1:3])))
+            difference = np.abs(film[t + 1][now].astype(np.int16) - film[t][before])
+            found[t + 1][now] = difference.max(axis=-1) > LEVELS
+    return moving
+
+
+def _overlap(shift: int, side: int) -> tuple[slice, slice]:
+    """Where a frame and the shifted frame before it overlap: the part of the frame, and that of the frame before."""
+    return slice(max(shift, 0), side + min(shift, 0)), slice(max(-shift, 0), side + min(-shift, 0))
+
+
+def coloured_pixels(films: np.ndarray, colour: tuple[tuple[int, ...], tuple[int, ...]]) -> np.ndarray:
+    """The pixels bool (M, L, H, W) of films uint8 (M, L, H, W, 3) between two colours, the lowest and the highest."""
+    return ((films >= np.array(colour[0], np.uint8)) & (films <= np.array(colour[1], np.uint8))).all(axis=-1)
+
+
+def psnr_of_pixels(pictures: np.ndarray, films: np.ndarray, pixels: np.ndarray) -> dict | None:
+    """PSNR in dB over chosen pixels of all films together. None if fewer than two films have one.
+
+    Args:
+        pictures: uint8 (M, L, H, W, 3), reconstructed.
+        films: uint8 (M, L, H, W, 3).
+        pixels: bool (M, L, H, W).
+    """
+    groups = []
+    for picture, film, chosen in zip(pictures, films, pixels):
+        if chosen.any():
+            groups.append((np.square(picture[chosen].astype(float) - film[chosen]).sum(), 3 * chosen.sum()))
+    if len(groups) < 2:
+        return None
+
+    def of(some):
+        squares, count = np.sum(some, axis=0)
+        return 10 * np.log10(255.0**2 / max(squares / count, 1 / count))
+
+    return bootstrap_figure(of, groups, int(pixels.sum()))
+
+
+def tokenizer_figures(tokens: np.ndarray, pictures: np.ndarray, films: np.ndarray, game: RecordSettings | None) -> dict:
+    """Quality of the reconstruction, and use of the codebook.
+
+    Args:
+        tokens: int (M, L, N).
+        pictures: uint8 (M, L, H, W, 3), reconstructed.
+        films: uint8 (M, L, H, W, 3).
+        game: Settings of the recorded game; None if unknown.
+    """
+    groups, n = list(tokens), films[..., 0, 0, 0].size
+    figures = {
+        "tokenizer.psnr": mean_figure(psnr(pictures, films).mean(axis=1)),
+        "tokenizer.ssim": mean_figure(ssim(pictures, films).mean(axis=1)),
+        "tokenizer.psnr_moving": psnr_of_pixels(pictures, films, moving_pixels(films)),
+    }
+    for thing, colour in (colours_of(game) if game is not None else {}).items():
+        figures[f"tokenizer.psnr_{thing}"] = psnr_of_pixels(pictures, films, coloured_pixels(films, colour))
+    figures |= {
+        "tokenizer.frechet_blocks": distance_figure(pictures, films, block_statistics),
+        "tokenizer.codes_used": bootstrap_figure(lambda some: len(np.unique(np.stack(some))), groups, n),
+        "tokenizer.perplexity": bootstrap_figure(lambda some: perplexity(np.ravel(np.stack(some))), groups, n),
+    }
+    return {name: value for name, value in figures.items() if value is not None}
