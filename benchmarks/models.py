@@ -18,6 +18,7 @@ from genie_tf.quiet import quiet
 WARM, LEAST, SECONDS = 2, 5, 3.0  # untimed calls at the start; minimum number of timed calls; their minimum total in seconds
 PLAIN, FULL = "configs/coinrun_plain.yaml", "configs/coinrun.yaml"
 CODES = 1024
+CONVERTED = 256  # frames that are encoded or decoded at once
 GRID = 64  # tokens per frame of the tokenizer; with other numbers, play is measured without pixels
 
 
@@ -36,14 +37,22 @@ def times(function) -> list[float]:
     return seconds
 
 
-def beside_products(function, products, unit: str, tokens: int) -> dict:
-    """A row: calls per second of a function, with the limit of its matrix products alone. A call computes `tokens` tokens."""
+def beside_products(function, products, unit: str, tokens: int, count: int = 1) -> dict:
+    """A row: the speed of a function, with the limit of its matrix products alone.
+
+    Args:
+        function: The function.
+        products: Its `Products`.
+        unit: Unit of the speed.
+        tokens: Number of tokens that a call computes.
+        count: What a call counts in this unit.
+    """
     seconds, of_products = times(function), times(products.run)
-    result = row([1 / s for s in seconds], [1 / s for s in of_products], f"{unit}; limit: its matrix products alone")
+    result = row([count / s for s in seconds], [count / s for s in of_products], f"{unit}; limit: its matrix products alone")
     held = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
     return result | {
-        "tokens_per_second": tokens * result["value"],
-        "gflops": products.flops * result["value"] / 1e9,
+        "tokens_per_second": tokens * result["value"] / count,
+        "gflops": products.flops * result["value"] / count / 1e9,
         "p95_ms": 1000 * float(np.quantile(seconds, 0.95)),
         "peak_megabytes": int(held) / 1e3,  # of this process, with its libraries; on a GPU, only the host's memory
     }
@@ -90,10 +99,11 @@ def training(model, batch, settings, tokens: int) -> dict:
     """One training step: forward, backward, clipping, AdamW. Making the batch is not part of the step."""
     import keras
 
-    from genie_tf.training.loop import Schedule, make_optimizer
+    from genie_tf.training.optimizer import Schedule, make_optimizer
 
     model.build()
-    model.compile(optimizer=make_optimizer(Schedule(settings.learning_rate, settings.epochs * settings.steps_per_epoch)))
+    schedule = Schedule(settings.learning_rate, settings.epochs * settings.steps_per_epoch)
+    model.compile(optimizer=make_optimizer(settings.optimizer, schedule))
     batch = keras.tree.map_structure(keras.ops.convert_to_tensor, batch)
     products = products_of_step(model, batch)
     return beside_products(lambda: model.train_on_batch(batch), products, "steps/s", tokens)
@@ -128,6 +138,32 @@ def train_tokenizer(precision: str) -> dict:
     config = read_config(PLAIN, {})
     settings = config.tokenizer
     return training(make_tokenizer(config), random_frames(config, settings.batch_size, 1), settings, settings.batch_size * GRID)
+
+
+def convert(precision: str, file: str, way: str) -> dict:
+    """Encode or decode frames, `CONVERTED` at a time, as a whole recording is tokenized."""
+    import keras
+
+    from benchmarks.products import Products
+    from genie_tf.training.backend import compiled
+
+    keras.mixed_precision.set_global_policy(precision)
+    config = read_config(file, {})
+    tokenizer = make_tokenizer(config)
+    tokenizer.build()
+    frames, memory = keras.ops.convert_to_tensor(random_frames(config, CONVERTED)), tokenizer.memory(CONVERTED)
+    encoded = tokenizer.encode(frames, memory)["tokens"]
+    function, given, name = {
+        "encode": (tokenizer.encode, frames, "tokens"),
+        "decode": (tokenizer.decode, encoded, "frames"),
+    }[way]
+    run = compiled(function)
+    products = Products(function, given, memory)
+
+    def once():
+        return keras.ops.convert_to_numpy(run(given, memory)[name])
+
+    return beside_products(once, products, "frames/s", CONVERTED * tokenizer.tokens, CONVERTED)
 
 
 def train_latent_action(precision: str) -> dict:
@@ -203,6 +239,8 @@ def measured(measure, *arguments):
 CONTEXTS, TOKENS = (4, 8, 16, 32), (16, 64, 256)
 ROWS = {
     "train.tokenizer": measured(train_tokenizer),
+    "encode": measured(convert, PLAIN, "encode"),
+    "decode": measured(convert, PLAIN, "decode"),
     "train.latent_action": measured(train_latent_action),
     "train.dynamics": measured(train_dynamics, PLAIN, GRID, {}),
     "train.dynamics.256": measured(train_dynamics, PLAIN, GRID, {"width": 256}),

@@ -64,6 +64,7 @@ class Training:
         steps_per_epoch: Batches per epoch.
         batch_size: Examples per batch: frames, transitions or sequences.
         learning_rate: Highest learning rate.
+        optimizer: adamw, or muon, which needs fewer steps for convolutions.
         seed: Seed of the weights and of the batches.
     """
 
@@ -71,6 +72,7 @@ class Training:
     steps_per_epoch: int = 125
     batch_size: int = 64
     learning_rate: float = 1e-3
+    optimizer: Literal["adamw", "muon"] = "adamw"
     seed: int = 1
 
 

@@ -57,7 +57,9 @@ def test_a_row_says_how_much_of_the_time_is_products(monkeypatch):
     monkeypatch.setattr(models, "SECONDS", 0.0)
     policy = keras.mixed_precision.dtype_policy().name
     small = {"width": 16, "depth": 1, "heads": 1, "batch_size": 2, "length": 4}
-    for row in (models.train_dynamics(policy, models.PLAIN, 16, small), models.play(policy, models.PLAIN, 16, small)):
+    monkeypatch.setattr(models, "CONVERTED", 4)
+    converted = [models.convert(policy, models.PLAIN, way) for way in ("encode", "decode")]
+    for row in (models.train_dynamics(policy, models.PLAIN, 16, small), models.play(policy, models.PLAIN, 16, small), *converted):
         assert {"value", "unit", "limit", "ratio", "spread", "tokens_per_second", "gflops", "peak_megabytes"} <= row.keys()
         assert row["spread"][0] <= row["value"] <= row["spread"][1] and row["ratio"] == row["value"] / row["limit"]
         assert row["gflops"] > 0 and row["peak_megabytes"] > 100

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from genie_tf.cloning import ClonedPolicy
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
+from genie_tf.tokenizer.conv import ConvTokenizer
 from genie_tf.training import loop
-from genie_tf.training.loop import Schedule, latest_checkpoint, train
+from genie_tf.training.loop import latest_checkpoint, train
+from genie_tf.training.optimizer import Muon, Schedule
 
 
 @dataclass
@@ -18,6 +21,7 @@ class Settings:
     epochs: int = 4
     steps_per_epoch: int = 3
     learning_rate: float = 1e-3
+    optimizer: str = "adamw"
     batch_size: int = 4
     seed: int = 7
 
@@ -31,9 +35,14 @@ def films(rng, size):
     return {"frames": rng.integers(0, 256, (size, 2, 64, 64, 3)).astype(np.uint8), "choice": rng.integers(0, 4, size)}
 
 
+def pictures(rng, size):
+    return rng.integers(0, 256, (size, 1, 64, 64, 3)).astype(np.uint8)
+
+
 MODELS = {
     "dynamics": (lambda: MaskGitDynamics(codes=16, tokens=4, actions=2, width=16, depth=1, heads=2), tokens),
     "policy": (lambda: ClonedPolicy(choices=4, width=8), films),  # it has dropout
+    "tokenizer": (lambda: ConvTokenizer({"kind": "finite_scalar", "levels": [4, 4]}, width=8), pictures),
 }
 
 
@@ -56,11 +65,12 @@ def run(name, folder, settings, kill_at=None):
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_resumed_run_ends_where_an_uninterrupted_one_ends(name, tmp_path):
-    whole = run(name, tmp_path / "whole", Settings())
+    settings = Settings(optimizer="muon" if name == "tokenizer" else "adamw")
+    whole = run(name, tmp_path / "whole", settings)
     with pytest.raises(Exception, match="Killed"):
-        run(name, tmp_path / "parts", Settings(), kill_at=8)  # in the third epoch
+        run(name, tmp_path / "parts", settings, kill_at=8)  # in the third epoch
     assert latest_checkpoint(tmp_path / "parts", "model").name == "model_2"
-    resumed = run(name, tmp_path / "parts", Settings())
+    resumed = run(name, tmp_path / "parts", settings)
     one, other = (keras.saving.load_model(checkpoint / loop.WEIGHTS) for checkpoint in (whole, resumed))
     assert int(one.optimizer.iterations) == int(other.optimizer.iterations) == 12
     for a, b in zip([*one.weights, *one.optimizer.variables], [*other.weights, *other.optimizer.variables]):
@@ -86,3 +96,21 @@ def test_schedule_rises_stays_and_falls():
     schedule = Schedule(peak=1.0, steps=1000, warmup=100, decay=0.4)
     values = [float(schedule(step)) for step in (0, 49, 99, 300, 600, 800, 1000)]
     np.testing.assert_allclose(values, [0.02, 0.5, 1.0, 1.0, 1.0, 0.5, 0.02], atol=1e-6)
+
+
+def test_muon_moves_a_kernel_in_all_directions_alike():
+    """The update of a convolution is a matrix with almost equal singular values; that of a bias is Adam's."""
+    layer = keras.layers.Conv2D(6, 3)
+    layer.build((None, 8, 8, 4))
+    optimizer = Muon(0.1, weight_decay=None, adam_weight_decay=None, rms_rate=None)
+    before = [ops.convert_to_numpy(weight) for weight in layer.weights]
+    rng = np.random.default_rng(0)
+    steep = rng.normal(size=(3, 3, 4, 6)) * np.logspace(0, -2, 6)
+    optimizer.apply(
+        [ops.convert_to_tensor(steep.astype("float32")), ops.convert_to_tensor(np.float32([1, -1, 2, 3, 4, -9]))], layer.weights
+    )
+    kernel, bias = (old - ops.convert_to_numpy(weight) for old, weight in zip(before, layer.weights))
+    values = np.linalg.svd(kernel.reshape(36, 6) / 0.1, compute_uv=False)
+    assert values.min() > 0.5 and values.max() < 1.5
+    np.testing.assert_allclose(np.sign((kernel * steep).sum((0, 1, 2))), 1)
+    np.testing.assert_allclose(bias, 0.1 * np.sign([1, -1, 2, 3, 4, -9]), rtol=1e-3)

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from genie_tf.episodes.dataset import batches
 from genie_tf.errors import UserError
 from genie_tf.files import UNFINISHED, read_json, write_whole
+from genie_tf.training.optimizer import Schedule, make_optimizer
 from genie_tf.training.plot import plot_history
 
 KEEP_EVERY = 10  # epochs
@@ -103,35 +104,6 @@ def discard(checkpoint: Path, prefix: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.replace(checkpoint, unfinished)
     shutil.rmtree(unfinished, ignore_errors=True)
-
-
-@keras.saving.register_keras_serializable("genie_tf")
-class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Learning rate with linear warm-up, a constant part, and linear decay.
-
-    Args:
-        peak: Highest learning rate.
-        steps: Steps of the whole training.
-        warmup: Steps of the warm-up.
-        decay: Share of the steps over which the rate decays to a fiftieth.
-    """
-
-    def __init__(self, peak: float, steps: int, warmup: int = 100, decay: float = 0.4):
-        self.peak, self.steps, self.warmup, self.decay = peak, steps, warmup, decay
-
-    def __call__(self, step):
-        step = keras.ops.cast(step, "float32")
-        rise = (step + 1.0) / self.warmup
-        fall = (self.steps - step) / (self.decay * self.steps)
-        return self.peak * keras.ops.clip(keras.ops.minimum(rise, fall), 0.02, 1.0)
-
-    def get_config(self):
-        return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup, "decay": self.decay}
-
-
-def make_optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
-    """The optimizer of all models."""
-    return keras.optimizers.AdamW(schedule, weight_decay=1e-4, beta_2=0.99, clipnorm=1.0)
 
 
 class _Keeper(keras.callbacks.Callback):
@@ -251,7 +223,7 @@ def train(
         keras.utils.set_random_seed(config.seed)
         model = make()
         model.build()
-        model.compile(optimizer=make_optimizer(schedule))
+        model.compile(optimizer=make_optimizer(config.optimizer, schedule))
         model.optimizer.build(model.trainable_variables)  # otherwise the first step is traced twice
     progress = _Progress(title, config.steps_per_epoch, epoch, config.epochs)
     try:
