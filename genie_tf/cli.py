@@ -20,7 +20,7 @@ from genie_tf.kinds import TABLES, class_of, default_kind, kind_field, kinds_wit
 BAD_INPUT, INTERRUPTED = 2, 130
 DEFAULT_CONFIG = "configs/coinrun_plain.yaml"
 SECTIONS = tuple(section.name for section in dataclasses.fields(Config) if section.name != "world")
-MAY_BE_ZERO = ("seed", "temperature", "corruption", "entropy", "diversity", "commitment")
+MAY_BE_ZERO = ("seed", "temperature", "corruption", "entropy", "diversity", "commitment", "l4")
 MOVED = {"tokenizer.codes": "tokenizer.quantizer.codes", "tokenizer.code_dim": "tokenizer.quantizer.code_dim"}
 
 
@@ -64,7 +64,7 @@ def parse(
     for section in sections:
         settings = light[section]
         if section in TABLES:
-            settings = _settings_of_kind(section, arguments, values.get(section, {}), kinds)
+            settings = _settings_of_kind(section, default_kind(section), arguments, values.get(section, {}), kinds)
         parser.add_argument(f"--{section}", type=settings)
     if kinds:
         parser.epilog = f"Kinds: {'; '.join(kinds)}. Name one, and --help shows its settings."
@@ -93,11 +93,12 @@ def _option(arguments: list[str], name: str) -> str | None:
         raise _bad(error) from error
 
 
-def _settings_of_kind(path: str, arguments: list[str], values: dict, kinds: list[str]) -> type:
+def _settings_of_kind(path: str, default: str, arguments: list[str], values: dict, kinds: list[str]) -> type:
     """The dataclass of settings of the kind that the command line or the file names, and of the kinds within it.
 
     Args:
         path: A section, such as "tokenizer", or a field of one that has kinds itself, such as "tokenizer.quantizer".
+        default: The kind if none is named.
         arguments: The command line.
         values: This part of the settings file.
         kinds: Gets the options that choose a kind, for `--help`.
@@ -107,17 +108,17 @@ def _settings_of_kind(path: str, arguments: list[str], values: dict, kinds: list
     """
     table = path.split(".")[-1]
     field = kind_field(table)
-    kind = str(_option(arguments, f"{path}.{field}") or values.get(field) or default_kind(table))
+    kind = str(_option(arguments, f"{path}.{field}") or values.get(field) or default)
     settings = class_of(table, kind).Settings
     kinds.append(f"--{path}.{field} {' or '.join(TABLES[table])}")
     _refuse_other_kinds(path, kind, settings, [*values, *_set_by(arguments, path)])
     inner = []
     for part in dataclasses.fields(settings):
         if part.name in TABLES:
-            of_part = values.get(part.name) or {}
+            of_part, usual = values.get(part.name) or {}, getattr(settings(), part.name).kind
             if not isinstance(of_part, dict):
-                raise UserError(f"{path}.{part.name} {of_part}: write {part.name}: {{kind: {default_kind(part.name)}}}")
-            chosen = _settings_of_kind(f"{path}.{part.name}", arguments, of_part, kinds)
+                raise UserError(f"{path}.{part.name} {of_part}: write {part.name}: {{kind: {usual}}}")
+            chosen = _settings_of_kind(f"{path}.{part.name}", usual, arguments, of_part, kinds)
             inner.append((part.name, chosen, dataclasses.field(default_factory=chosen)))
     if not inner:
         return settings

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 TINY = """
 world: tiny
 record: {train_frames: 1536, validation_frames: 1024, test_frames: 2048, train_levels: 80, validation_levels: 16, test_levels: 40}
-tokenizer: {quantizer: {codes: 64}, width: 16, epochs: 2, steps_per_epoch: 4, batch_size: 8}
+tokenizer: {quantizer: {levels: [4, 4, 4]}, width: 16, epochs: 2, steps_per_epoch: 4, batch_size: 8}
 latent_action: {width: 16, epochs: 2, steps_per_epoch: 4, batch_size: 8}
 judge: {width: 8, epochs: 1, steps_per_epoch: 4, batch_size: 8}
 dynamics: {width: 32, depth: 2, heads: 2, epochs: 2, steps_per_epoch: 4, batch_size: 4}

@@ -147,10 +147,10 @@ def test_a_new_tokenizer_is_one_file_and_one_line_of_its_table(tmp_path, monkeyp
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(tokenizer.KINDS, "mine", "mine:MyTokenizer")
-    (tmp_path / "mine.yaml").write_text("tokenizer: {kind: mine, quantizer: {codes: 32}, width: 16}\n")
+    (tmp_path / "mine.yaml").write_text("tokenizer: {kind: mine, quantizer: {levels: [8, 4]}, width: 16}\n")
     arguments = ["--config", str(tmp_path / "mine.yaml"), "--tokenizer.taste", "3"]
     settings = parse("test", arguments=arguments, sections=("tokenizer",))[0].tokenizer
-    assert (settings.taste, settings.quantizer.codes) == (3, 32)
+    assert (settings.taste, settings.quantizer.levels) == (3, [8, 4])
     model = class_of("tokenizer", settings.kind).from_settings(settings, (64, 64))
     assert type(model).__name__ == "MyTokenizer" and model.codes == 32
     with pytest.raises(UserError, match="kind mine, and the kind here is conv"):
@@ -179,12 +179,11 @@ def test_unknown_key_and_wrong_type(place):
     (place.folder / "odd.yaml").write_text("latent_action: {kind: [motion_rank]}\n")
     refused(place.run("idm_training.py", config="odd.yaml"), "latent_action.kind", "choose one of motion_rank, st_transformer")
     refused(place.run("tokenizer_training.py", "--tokenizer.quantizer.kind", "vq"), "vq", "vector, finite_scalar, lookup_free")
-    refused(place.run("tokenizer_training.py", "--tokenizer.quantizer.levels", "[3]"), "levels", "kind: finite_scalar")
-    refused(place.run("tokenizer_training.py", "--tokenizer.quantizer.codes", "0"), "--tokenizer.quantizer.codes 0", "more than 0")
+    refused(place.run("tokenizer_training.py", "--tokenizer.quantizer.codes", "8"), "codes", "kind: vector")
     (place.folder / "old.yaml").write_text("tokenizer: {codes: 32}\n")
     refused(place.run("tokenizer_training.py", config="old.yaml"), "tokenizer.codes is now tokenizer.quantizer.codes")
     (place.folder / "old.yaml").write_text("tokenizer: {quantizer: vector}\n")
-    refused(place.run("tokenizer_training.py", config="old.yaml"), "write quantizer: {kind: vector}")
+    refused(place.run("tokenizer_training.py", config="old.yaml"), "write quantizer: {kind: finite_scalar}")
     refused(place.run("tokenizer_training.py", "--world", "../../x"), "../../x", "not a path")
     refused(place.run("extract.py", "--name", "../x", "--video", "a.mp4"), "../x", "not a path")
     refused(place.run("clone_agent.py", "--expert", "a/b"), "a/b", "not a path")
@@ -213,6 +212,8 @@ def test_truncated_files(copy):
 
 
 def test_keys_files_and_displays_that_are_not(tiny, place):
+    refused(tiny.run("tokenizer_training.py", "--tokenizer.quantizer.levels", "[8, 1]"), "levels [8, 1]", "2 levels or more")
+    refused(tiny.run("tokenizer_training.py", "--tokenizer.patch", "5"), "patch 5", "64 x 64")
     refused(tiny.run("idm_training.py", "--latent_action.codes", "7"), "codes 7", "even")
     refused(tiny.run("dream_play_tf.py", "--actions", "ddx"), "'x'", "a, d, w")
     refused(tiny.run("dream_play_tf.py", "--actions", "d", "--out", "film.avi"), "film.avi", ".gif")

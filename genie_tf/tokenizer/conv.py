@@ -9,12 +9,11 @@ from keras import layers, ops
 
 from genie_tf.config import Training
 from genie_tf.episodes.dataset import Episodes, Examples
+from genie_tf.errors import UserError
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.quantizers import make_quantizer
-from genie_tf.layers.quantizers.vector import VectorSettings
+from genie_tf.layers.quantizers.finite_scalar import FiniteScalarSettings
 from genie_tf.layers.self_supervised import SelfSupervisedModel
-
-PATCH = 4  # side of an input patch in pixels; a convolution of stride 2 follows, so a token covers 8 x 8 pixels
 
 
 @dataclass
@@ -24,29 +23,40 @@ class ConvSettings(Training):
     Args:
         kind: "conv".
         quantizer: Settings of one kind of `genie_tf.layers.quantizers`.
+        patch: Side of an input patch in pixels, a power of 2. A token stands for a square of twice this side.
+        l4: Weight of the root of the mean fourth power of a frame's errors, beside the mean squared error. It counts few large
+            errors, such as a lost coin, more than many small ones.
         width: Channels of the network on the grid of tokens.
         blocks: Residual blocks on the grid of tokens, on either side of the codebook.
     """
 
     kind: Literal["conv"] = "conv"
     epochs: int = 20
-    quantizer: Any = field(default_factory=VectorSettings)
+    steps_per_epoch: int = 220
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    optimizer: Literal["adamw", "muon"] = "muon"
+    quantizer: Any = field(default_factory=FiniteScalarSettings)
+    patch: int = 4
+    l4: float = 0.05
     width: int = 128
     blocks: int = 1
 
 
 @keras.saving.register_keras_serializable("genie_tf")
 class ConvTokenizer(SelfSupervisedModel):
-    """Converts frames to tokens and back: each token stands for 8 x 8 pixels.
+    """Converts frames to tokens and back: each token stands for a square of pixels.
 
     Args:
         quantizer: Settings of the quantizer, a dict with its `kind`.
         width: Channels on the grid of tokens; half as many on the grid of patches.
         blocks: Residual blocks on the grid of tokens, on either side of the codebook.
+        patch: P, side of an input patch in pixels. A token stands for 2 P x 2 P pixels.
+        l4: Weight of the root of the mean fourth power of a frame's errors.
         seed: Seed of the codebook.
-        frame_size: H and W, multiples of 8.
+        frame_size: H and W, multiples of 2 P.
 
-    Call arguments, returns: see `genie_tf.tokenizer`. N = H W / 64.
+    Call arguments, returns: see `genie_tf.tokenizer`. N = H W / (2 P)².
 
     Reference:
         van den Oord et al. 2017, arXiv 1711.00937. It encodes each frame separately, like the baseline of Genie, section 3.2.
@@ -55,11 +65,11 @@ class ConvTokenizer(SelfSupervisedModel):
     Settings = ConvSettings
     reported = ("psnr", "perplexity")
 
-    def __init__(self, quantizer, width=128, blocks=1, seed=0, frame_size=FRAME_SIZE, **kwargs):
+    def __init__(self, quantizer, width=128, blocks=1, patch=4, l4=0.0, seed=0, frame_size=FRAME_SIZE, **kwargs):
         super().__init__(**kwargs)
-        self.config = dict(quantizer=quantizer, width=width, blocks=blocks, seed=seed, frame_size=frame_size)
-        self.frame_size = tuple(frame_size)
-        self.grid = tuple(side // (2 * PATCH) for side in frame_size)
+        self.config = dict(quantizer=quantizer, width=width, blocks=blocks, patch=patch, l4=l4, seed=seed, frame_size=frame_size)
+        self.frame_size, self.patch, self.l4 = tuple(frame_size), patch, l4
+        self.grid = tuple(side // (2 * patch) for side in frame_size)
         self.tokens = math.prod(self.grid)
 
         def conv(channels, kernel=3, strides=1, activation="relu", **kwargs):
@@ -74,11 +84,22 @@ class ConvTokenizer(SelfSupervisedModel):
         self.decoder_blocks = [conv(width, name=f"decoder_block_{i}") for i in range(blocks + 1)]
         self.upsample = layers.Conv2DTranspose(width // 2, 4, 2, "same", activation="relu", name="upsample")
         self.decoder_fine = conv(width // 2, name="decoder_fine")
-        self.to_patches = conv(3 * PATCH**2, activation=None, dtype="float32", name="to_patches")
+        self.to_patches = conv(3 * patch**2, activation=None, dtype="float32", name="to_patches")
 
     @classmethod
     def from_settings(cls, settings: ConvSettings, frame_size: tuple[int, int]) -> "ConvTokenizer":
-        return cls(asdict(settings.quantizer), settings.width, settings.blocks, seed=settings.seed, frame_size=frame_size)
+        """Make the model.
+
+        Raises:
+            UserError: the tokens do not fill the frame.
+        """
+        s = settings
+        if any(side % (2 * s.patch) for side in frame_size):
+            raise UserError(
+                f"--tokenizer.patch {s.patch}: a token of {2 * s.patch} x {2 * s.patch} pixels must divide the frame's "
+                f"{frame_size[0]} x {frame_size[1]}"
+            )
+        return cls(asdict(s.quantizer), s.width, s.blocks, s.patch, s.l4, s.seed, frame_size)
 
     @staticmethod
     def examples(recording: Episodes, settings: ConvSettings) -> Examples:
@@ -89,7 +110,7 @@ class ConvTokenizer(SelfSupervisedModel):
         self.compute_output_spec(keras.KerasTensor((1, 1, *self.frame_size, 3), "uint8"))
 
     def _vectors(self, frames):
-        x = self.encoder_stem(patchify(from_pixels(frames), PATCH))
+        x = self.encoder_stem(patchify(from_pixels(frames), self.patch))
         for block in self.encoder_blocks:
             x = x + block(x)
         return self.to_code(x)
@@ -100,17 +121,20 @@ class ConvTokenizer(SelfSupervisedModel):
             x = x + block(x)
         x = self.upsample(x)
         x = x + self.decoder_fine(x)
-        return unpatchify(self.to_patches(x), PATCH)
+        return unpatchify(self.to_patches(x), self.patch)
 
     def call(self, films, training=False):
         length, frames = films.shape[1], ops.reshape(films, (-1, *self.frame_size, 3))
         quantization = self.quantizer(self._vectors(frames), training=training)
         reconstruction = self._picture(quantization["quantized"])
-        error = ops.mean(ops.square(reconstruction - from_pixels(frames)))
+        square = ops.square(reconstruction - from_pixels(frames))
+        error, loss = ops.mean(square), quantization["loss"]
+        if self.l4:
+            loss = loss + self.l4 * ops.mean(ops.sqrt(ops.mean(ops.square(square), axis=(1, 2, 3)) + 1e-12))
         return {
             "reconstruction": ops.reshape(reconstruction, (-1, length, *self.frame_size, 3)),
             "tokens": ops.reshape(quantization["indices"], (-1, length, self.tokens)),
-            "loss": error + quantization["loss"],
+            "loss": error + loss,
             "psnr": -10.0 * ops.log10(error),
             "perplexity": quantization["perplexity"],
         }
