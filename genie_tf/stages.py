@@ -38,10 +38,14 @@ def train_tokenizer(config: Config, live: bool = False):
 
     Returns:
         The folder of the last checkpoint, `model/<world>/VQVAE_Model_<epochs>`.
+
+    Raises:
+        UserError: a setting of the model is invalid.
     """
     settings = config.tokenizer
     model = class_of("tokenizer", settings.kind)
     episodes = recordings(config, "train", "validation")
+    model.from_settings(settings, episodes["train"].frame_size)  # raises the error of an invalid setting before any work is done
     use_fastest_policy()
     checkpoint = train(
         "tokenizer",
