@@ -215,6 +215,8 @@ def test_keys_files_and_displays_that_are_not(tiny, place):
     refused(tiny.run("tokenizer_training.py", "--tokenizer.quantizer.levels", "[8, 1]"), "levels [8, 1]", "2 levels or more")
     refused(tiny.run("tokenizer_training.py", "--tokenizer.patch", "5"), "patch 5", "64 x 64")
     refused(tiny.run("idm_training.py", "--latent_action.codes", "7"), "codes 7", "even")
+    refused(tiny.run("tokenizer_training.py", "--tokenizer.kind", "st_vivit", "--tokenizer.patch", "7"), "patch 7", "64 x 64")
+    assert (tiny.folder / "model" / "tiny" / "VQVAE_Model_2").exists(), "a refused setting takes no checkpoint away"
     refused(tiny.run("dream_play_tf.py", "--actions", "ddx"), "'x'", "a, d, w")
     refused(tiny.run("dream_play_tf.py", "--actions", "d", "--out", "film.avi"), "film.avi", ".gif")
     refused(tiny.run("dream_play_tf.py", "--actions", "d", "--out", "no/where.gif"), "no")

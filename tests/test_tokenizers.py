@@ -7,12 +7,17 @@ import numpy as np
 import pytest
 from keras import ops
 
+from genie_tf.errors import UserError
 from genie_tf.layers.pixels import to_pixels
 from genie_tf.tokenizer.conv import ConvTokenizer
+from genie_tf.tokenizer.st_vivit import STViViTSettings, STViViTTokenizer
 from genie_tf.training.backend import compiled
 
 VECTOR = {"kind": "vector", "codes": 32, "code_dim": 8}
-MODELS = {"conv": lambda **size: ConvTokenizer(VECTOR, width=16, **size)}
+MODELS = {
+    "conv": lambda **size: ConvTokenizer(VECTOR, width=16, **size),
+    "st_vivit": lambda **size: STViViTTokenizer(VECTOR, width=32, depth=2, heads=2, patch=16, window=3, **size),
+}
 each = pytest.mark.parametrize("kind", sorted(MODELS))
 
 
@@ -76,6 +81,30 @@ def test_later_frames_change_nothing_earlier(kind):
     assert (one["tokens"][:, 3:] != two["tokens"][:, 3:]).any()
 
 
+def test_tokens_and_pictures_depend_on_the_frames_before_as_far_as_the_windows_reach():
+    """Two blocks of 3 frames each reach 4 frames back, in the encoder and again in the decoder."""
+    model, film = made("st_vivit"), films(2, 6, seed=4)
+    other = film.copy()
+    other[:, 0] = films(2, seed=5)
+    one, two = arrays(call(model)(film)), arrays(call(model)(other))
+    differs = (one["tokens"] != two["tokens"]).any(axis=(0, 2))
+    assert differs[1] and not differs[5]
+    alone = call(model.decode)(one["tokens"][:, 5], model.memory(2))["frames"]
+    assert (ops.convert_to_numpy(alone) != ops.convert_to_numpy(to_pixels(one["reconstruction"][:, 5]))).mean() > 0.1
+
+
+def test_a_window_of_one_frame_encodes_each_frame_separately():
+    model = STViViTTokenizer(VECTOR, width=16, depth=1, heads=2, patch=32, window=1)
+    model.build()
+    film, memory = films(2, 3), model.memory(2)
+    for t, tokens in enumerate(np.moveaxis(arrays(call(model)(film))["tokens"], 1, 0)):
+        frame = ops.convert_to_tensor(film[:, t])
+        encoded, alone = call(model.encode)(frame, memory), call(model.encode)(frame, model.memory(2))
+        memory = encoded["memory"]
+        np.testing.assert_array_equal(encoded["tokens"], tokens)
+        np.testing.assert_array_equal(alone["tokens"], tokens)
+
+
 @each
 def test_other_sizes(kind):
     model = MODELS[kind](frame_size=(32, 48))
@@ -99,3 +128,14 @@ def test_it_learns_and_loads_equal(kind, tmp_path):
     for one, other in zip(model.weights, loaded.weights, strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(call(model)(film)["tokens"], call(loaded)(film)["tokens"])
+
+
+def test_patches_that_do_not_fill_the_frame_and_heads_that_do_not_fill_the_width_are_refused():
+    for settings, words in (
+        (STViViTSettings(patch=10), "--tokenizer.patch 10: .* 64 x 96"),
+        (STViViTSettings(patch=64), "--tokenizer.patch 64: .* 64 x 96"),
+        (STViViTSettings(heads=3), "--tokenizer.heads 3: .* 128"),
+    ):
+        with pytest.raises(UserError, match=words):
+            STViViTTokenizer.from_settings(settings, (64, 96))
+    assert STViViTTokenizer.from_settings(STViViTSettings(patch=16), (64, 96)).tokens == 24

@@ -16,7 +16,7 @@ from genie_tf.config import DynamicsConfig
 from genie_tf.dynamics.sampling import sample_tokens
 from genie_tf.episodes.dataset import Examples, Windows
 from genie_tf.layers.self_supervised import SelfSupervisedModel
-from genie_tf.layers.st_block import STBlock, distances
+from genie_tf.layers.st_block import STBlock, distances, empty_past, extended, slot_distances
 
 
 def training_masks(rng: np.random.Generator, tokens_BTN: np.ndarray, codes: int, corruption: float) -> dict[str, np.ndarray]:
@@ -121,7 +121,7 @@ class MaskGitDynamics(SelfSupervisedModel):
     def __init__(self, codes, tokens, actions, width=192, depth=4, heads=4, window=4, **kwargs):
         super().__init__(**kwargs)
         self.config = dict(codes=codes, tokens=tokens, actions=actions, width=width, depth=depth, heads=heads, window=window)
-        self.codes, self.tokens, self.actions, self.heads = codes, tokens, actions, heads
+        self.codes, self.tokens, self.actions = codes, tokens, actions
         self.width, self.window = width, window
         self.mask_id, self.no_action = codes, actions
         self.embed_token = layers.Embedding(codes + 1, width, name="embed_token")
@@ -204,33 +204,22 @@ class MaskGitDynamics(SelfSupervisedModel):
     # Play: the past is a cache of keys and values ------------------------------------------------
 
     def empty_past(self, batch: int):
-        """An empty cache, a dict: `age`, the number of frames; `layers`, keys and values (B, N + 1, heads, window - 1, Dh)."""
-        shape = (batch, self.tokens + 1, self.heads, self.window - 1, self.width // self.heads)
-        empty = ops.zeros(shape, self.compute_dtype)
-        return {"age": ops.zeros((), "int32"), "layers": [(empty, empty) for _ in self.blocks]}
-
-    def _distance(self, past):
-        """Distance in frames of each cache slot: int32 (1, window - 1), 0 for an empty slot, which is ignored."""
-        age_of_slot = self.window - 1 - ops.arange(self.window - 1, dtype="int32")
-        return ops.where(age_of_slot <= past["age"], age_of_slot, 0)[None]
+        """An empty cache of the 1 + N tokens of each frame."""
+        return empty_past(self.blocks, batch, self.tokens + 1, self.width)
 
     def extend(self, past, tokens_BN, led_by_B):
         """Append a frame to the past. The action `led_by_B` led to the frame (`no_action` for the first frame)."""
-        x, distance, new = self.embed(tokens_BN[:, None], led_by_B[:, None]), self._distance(past), []
+        x, distance, new = self.embed(tokens_BN[:, None], led_by_B[:, None]), slot_distances(past), []
         for block, seen in zip(self.blocks[:-1], past["layers"]):
             out = block(x, past=seen, distance=distance)
             x = out["x"]
             new.append((out["keys"], out["values"]))
         new.append(self.blocks[-1].remember(x))
-        rolled = [
-            tuple(ops.concatenate([old[:, :, :, 1:], latest], axis=3) for old, latest in zip(*pairs))
-            for pairs in zip(past["layers"], new)
-        ]
-        return {"age": past["age"] + 1, "layers": rolled}
+        return extended(past, new)
 
     def sample(self, past, actions_B, noise, temperature: float):
         """Sample the tokens of the next frame after `past` under `actions_B`. Returns the dict of `sample_tokens`."""
-        distance = self._distance(past)
+        distance = slot_distances(past)
 
         def predict_logits(tokens_BN):
             x = self.embed(tokens_BN[:, None], actions_B[:, None])

@@ -69,3 +69,45 @@ def distances(frames: int):
     """Distances t - s between all frames t and s of one sequence: int32 (T, T)."""
     t = ops.arange(frames, dtype="int32")
     return t[:, None] - t[None, :]
+
+
+# The past as a cache of keys and values, for one frame after another --------------------------------
+
+
+def empty_past(blocks: list[STBlock], batch: int, places: int, width: int) -> dict:
+    """An empty cache of the keys and values of blocks of one size.
+
+    Args:
+        blocks: The blocks. Their window holds W frames.
+        batch: B.
+        places: N, tokens of a frame.
+        width: D, width of the blocks.
+
+    Returns:
+        A dict: `age`, the number of frames so far, an int32 scalar; `layers`, for each block its keys and values
+        (B, N, heads, S, Dh), the oldest first. S is W - 1, at least 1.
+    """
+    heads, slots = blocks[0].heads, max(blocks[0].window - 1, 1)  # attention to no slot has no maximum; this one is masked
+    empty = ops.zeros((batch, places, heads, slots, width // heads), blocks[0].compute_dtype)
+    return {"age": ops.zeros((), "int32"), "layers": [(empty, empty) for _ in blocks]}
+
+
+def slot_distances(past: dict):
+    """Distance in frames from the next frame to each slot of a cache: int32 (1, S), 0 for an empty slot, which is ignored."""
+    slots = past["layers"][0][0].shape[3]
+    age_of_slot = slots - ops.arange(slots, dtype="int32")
+    return ops.where(age_of_slot <= past["age"], age_of_slot, 0)[None]
+
+
+def extended(past: dict, new) -> dict:
+    """The cache after one more frame. The oldest frame is dropped.
+
+    Args:
+        past: The cache before.
+        new: For each block the frame's keys and values (B, N, heads, 1, Dh).
+    """
+    rolled = [
+        tuple(ops.concatenate([old[:, :, :, 1:], latest], axis=3) for old, latest in zip(*pairs))
+        for pairs in zip(past["layers"], new)
+    ]
+    return {"age": past["age"] + 1, "layers": rolled}

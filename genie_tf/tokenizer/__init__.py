@@ -7,8 +7,8 @@ A tokenizer is a `SelfSupervisedModel` with these attributes. B is the batch, T 
 - `examples(recording, settings)`: its training examples, films uint8 (n, T, H, W, 3). A static method.
 - `call`: from films uint8 (B, T, H, W, 3) to a dict: `reconstruction` float (B, T, H, W, 3) in about -0.5 … 0.5, `tokens` int32
   (B, T, N), and the scalars `loss`, `psnr` in dB over the batch, and `perplexity` of the tokens.
-- `memory(batch)`: what it remembers of the frames before the first: tensors (B, ...) in dicts, lists and tuples; `()` if it
-  converts each frame separately.
+- `memory(batch)`: what it remembers of the frames before the first: tensors in dicts, lists and tuples; `()` if it converts
+  each frame separately.
 - `encode(frames, memory)`: from the next frames uint8 (B, H, W, 3) to a dict: `tokens` int32 (B, N), and `memory` after them.
 - `decode(tokens, memory)`: from the next tokens int32 (B, N) to a dict: `frames` uint8 (B, H, W, 3), and `memory` after them.
 - `codes`, `tokens`: size of its codebook, and N.
@@ -17,5 +17,9 @@ A tokenizer is a `SelfSupervisedModel` with these attributes. B is the batch, T 
 A film that is encoded or decoded frame by frame gives what `call` gives: no frame depends on later ones.
 """
 
-KINDS = {"conv": "genie_tf.tokenizer.conv:ConvTokenizer"}
-"""`conv`: a convolutional VQ-VAE that encodes each frame separately. It is fast enough for a CPU."""
+KINDS = {
+    "conv": "genie_tf.tokenizer.conv:ConvTokenizer",
+    "st_vivit": "genie_tf.tokenizer.st_vivit:STViViTTokenizer",
+}
+"""`conv`: a convolutional VQ-VAE that encodes each frame separately. It is fast enough for a CPU. `st_vivit`: the paper's
+spatio-temporal transformer, whose tokens depend on the frames before."""
