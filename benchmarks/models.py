@@ -90,10 +90,10 @@ def training(model, batch, settings, tokens: int) -> dict:
     """One training step: forward, backward, clipping, AdamW. Making the batch is not part of the step."""
     import keras
 
-    from genie_tf.training.loop import Schedule, make_optimizer
+    from genie_tf.training.loop import make_optimizer
 
     model.build()
-    model.compile(optimizer=make_optimizer(Schedule(settings.learning_rate, settings.epochs * settings.steps_per_epoch)))
+    model.compile(optimizer=make_optimizer(settings))
     batch = keras.tree.map_structure(keras.ops.convert_to_tensor, batch)
     products = products_of_step(model, batch)
     return beside_products(lambda: model.train_on_batch(batch), products, "steps/s", tokens)

@@ -38,14 +38,19 @@ def train_tokenizer(config: Config, live: bool = False):
 
     Returns:
         The folder of the last checkpoint, `model/<world>/VQVAE_Model_<epochs>`.
+
+    Raises:
+        UserError: a setting of the model is invalid, or VGG16's weights are needed and can't be loaded.
     """
     settings = config.tokenizer
     model = class_of("tokenizer", settings.kind)
     episodes = recordings(config, "train", "validation")
+    frame_size = episodes["train"].frame_size
+    model.from_settings(settings, frame_size)  # raises the error of an invalid setting before any work is done
     use_fastest_policy()
     checkpoint = train(
         "tokenizer",
-        lambda: model.from_settings(settings, episodes["train"].frame_size),
+        lambda: model.from_settings(settings, frame_size),
         model.examples(episodes["train"], settings).draw,
         model.examples(episodes["validation"], settings).spread(VALIDATION_SAMPLES),
         config.model_folder,

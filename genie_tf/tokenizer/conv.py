@@ -1,36 +1,33 @@
 """`conv`: a convolutional VQ-VAE that encodes each frame separately. It is fast enough for a CPU."""
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 import keras
 from keras import layers, ops
 
-from genie_tf.config import Training
 from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.quantizers import make_quantizer
-from genie_tf.layers.quantizers.vector import VectorSettings
 from genie_tf.layers.self_supervised import SelfSupervisedModel
+from genie_tf.tokenizer.losses import ReconstructionLoss, TokenizerSettings, loss_settings
 
 PATCH = 4  # side of an input patch in pixels; a convolution of stride 2 follows, so a token covers 8 x 8 pixels
 
 
 @dataclass
-class ConvSettings(Training):
+class ConvSettings(TokenizerSettings):
     """Settings of the convolutional tokenizer.
 
     Args:
         kind: "conv".
-        quantizer: Settings of one kind of `genie_tf.layers.quantizers`.
         width: Channels of the network on the grid of tokens.
         blocks: Residual blocks on the grid of tokens, on either side of the codebook.
     """
 
     kind: Literal["conv"] = "conv"
     epochs: int = 20
-    quantizer: Any = field(default_factory=VectorSettings)
     width: int = 128
     blocks: int = 1
 
@@ -45,6 +42,7 @@ class ConvTokenizer(SelfSupervisedModel):
         blocks: Residual blocks on the grid of tokens, on either side of the codebook.
         seed: Seed of the codebook.
         frame_size: H and W, multiples of 8.
+        losses: Arguments of `ReconstructionLoss`.
 
     Call arguments, returns: see `genie_tf.tokenizer`. N = H W / 64.
 
@@ -55,9 +53,9 @@ class ConvTokenizer(SelfSupervisedModel):
     Settings = ConvSettings
     reported = ("psnr", "perplexity")
 
-    def __init__(self, quantizer, width=128, blocks=1, seed=0, frame_size=FRAME_SIZE, **kwargs):
+    def __init__(self, quantizer, width=128, blocks=1, seed=0, frame_size=FRAME_SIZE, losses=None, **kwargs):
         super().__init__(**kwargs)
-        self.config = dict(quantizer=quantizer, width=width, blocks=blocks, seed=seed, frame_size=frame_size)
+        self.config = dict(quantizer=quantizer, width=width, blocks=blocks, seed=seed, frame_size=frame_size, losses=losses)
         self.frame_size = tuple(frame_size)
         self.grid = tuple(side // (2 * PATCH) for side in frame_size)
         self.tokens = math.prod(self.grid)
@@ -75,10 +73,18 @@ class ConvTokenizer(SelfSupervisedModel):
         self.upsample = layers.Conv2DTranspose(width // 2, 4, 2, "same", activation="relu", name="upsample")
         self.decoder_fine = conv(width // 2, name="decoder_fine")
         self.to_patches = conv(3 * PATCH**2, activation=None, dtype="float32", name="to_patches")
+        self.reconstruction_loss = ReconstructionLoss(**(losses or {}), name="reconstruction_loss")
+        self.report(*self.reconstruction_loss.parts)
 
     @classmethod
     def from_settings(cls, settings: ConvSettings, frame_size: tuple[int, int]) -> "ConvTokenizer":
-        return cls(asdict(settings.quantizer), settings.width, settings.blocks, seed=settings.seed, frame_size=frame_size)
+        """Make the model.
+
+        Raises:
+            UserError: a setting is invalid, or VGG16's weights are needed and can't be loaded.
+        """
+        losses = loss_settings(settings)
+        return cls(asdict(settings.quantizer), settings.width, settings.blocks, settings.seed, frame_size, losses)
 
     @staticmethod
     def examples(recording: Episodes, settings: ConvSettings) -> Examples:
@@ -106,12 +112,11 @@ class ConvTokenizer(SelfSupervisedModel):
         length, frames = films.shape[1], ops.reshape(films, (-1, *self.frame_size, 3))
         quantization = self.quantizer(self._vectors(frames), training=training)
         reconstruction = self._picture(quantization["quantized"])
-        error = ops.mean(ops.square(reconstruction - from_pixels(frames)))
-        return {
+        errors = self.reconstruction_loss(reconstruction, frames, training=training)
+        return errors | {
             "reconstruction": ops.reshape(reconstruction, (-1, length, *self.frame_size, 3)),
             "tokens": ops.reshape(quantization["indices"], (-1, length, self.tokens)),
-            "loss": error + quantization["loss"],
-            "psnr": -10.0 * ops.log10(error),
+            "loss": errors["loss"] + quantization["loss"],
             "perplexity": quantization["perplexity"],
         }
 

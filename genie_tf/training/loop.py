@@ -23,6 +23,8 @@ from genie_tf.training.plot import plot_history
 KEEP_EVERY = 10  # epochs
 PLOT_EVERY = 5.0  # seconds
 WEIGHTS, FACTS = "model.keras", "training.json"
+DISCRIMINATOR = "discriminator"  # part of the path of its variables, and name of their optimizer
+DISCRIMINATOR_RATE = 0.3  # its learning rate, as a share of the model's
 
 
 def checkpoints(folder: Path, prefix: str) -> dict[int, Path]:
@@ -129,9 +131,34 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup, "decay": self.decay}
 
 
-def make_optimizer(schedule: Schedule) -> keras.optimizers.Optimizer:
-    """The optimizer of all models."""
-    return keras.optimizers.AdamW(schedule, weight_decay=1e-4, beta_2=0.99, clipnorm=1.0)
+def schedule_of(config, optimizer: str | None = None) -> Schedule:
+    """The learning rate of the optimizer of this name."""
+    share = DISCRIMINATOR_RATE if optimizer == DISCRIMINATOR else 1.0
+    return Schedule(share * config.learning_rate, config.epochs * config.steps_per_epoch)
+
+
+def make_optimizer(config) -> keras.optimizers.Optimizer:
+    """The optimizer of all models.
+
+    The variables of a discriminator have an optimizer of their own. Separate are the learning rate, `beta_1`, the moments and the
+    count of steps. `beta_1` is low, because the other network changes the loss from step to step. A discriminator's weights are not
+    averaged.
+
+    Args:
+        config: A `Training`. It may have two more settings: `adversarial`, which is 0 if there is no discriminator, and `ema`, the
+            decay of the moving average of the weights. The optimizer keeps this average, if `ema` is not 0.
+
+    Reference:
+        Radford et al. 2016, arXiv 1511.06434, section 4, for the discriminator's `beta_1`.
+    """
+    usual = {"weight_decay": 1e-4, "beta_2": 0.99, "clipnorm": 1.0}
+    decay = getattr(config, "ema", 0.0)
+    optimizer = keras.optimizers.AdamW(schedule_of(config), **usual, use_ema=decay > 0, ema_momentum=decay)
+    if not getattr(config, "adversarial", 0.0):
+        return optimizer
+    of_discriminator = keras.optimizers.AdamW(schedule_of(config, DISCRIMINATOR), beta_1=0.5, **usual, name=DISCRIMINATOR)
+    map_of_both = keras.optimizers.OptimizerMap(optimizer, {f".*/{DISCRIMINATOR}/.*": of_discriminator})
+    return keras.optimizers.MultiOptimizer(map_of_both)
 
 
 class _Keeper(keras.callbacks.Callback):
@@ -163,6 +190,26 @@ class _Chance(keras.callbacks.Callback):
         states = [variable for variable in self.model.variables if variable.name == "seed_generator_state"]
         for layer, state in enumerate(states):
             state.assign([layer, epoch << 20])
+
+
+class _Averages(keras.callbacks.SwapEMAWeights):
+    """Puts the averaged weights into the model from each validation until the next epoch begins.
+
+    So the checkpoint's model has the averages. Its optimizer has the weights that the training goes on from.
+
+    Args:
+        resumed: Whether the model comes from a checkpoint, so that it begins with the averages.
+    """
+
+    def __init__(self, resumed: bool):
+        super().__init__(swap_on_epoch=True)
+        self._ema_weights_in_model = resumed
+
+    def on_test_end(self, logs=None):
+        pass  # the checkpoint is written after it
+
+    def on_epoch_end(self, epoch, logs=None):
+        pass  # they are in the model already
 
 
 class _Progress(keras.callbacks.Callback):
@@ -243,17 +290,18 @@ def train(
     if epoch >= config.epochs:
         print(f"{title}: done already, {checkpoint}")
         return checkpoint
-    schedule = Schedule(config.learning_rate, config.epochs * config.steps_per_epoch)
     if epoch:
         model, _ = load_checkpoint(folder, prefix, made_by, optimizer=True)
-        model.optimizer.learning_rate = schedule  # `epochs` may have changed
+        for optimizer in getattr(model.optimizer, "optimizers", [model.optimizer]):
+            optimizer.learning_rate = schedule_of(config, optimizer.name)  # `epochs` may have changed
     else:
         keras.utils.set_random_seed(config.seed)
         model = make()
         model.build()
-        model.compile(optimizer=make_optimizer(schedule))
+        model.compile(optimizer=make_optimizer(config))
         model.optimizer.build(model.trainable_variables)  # otherwise the first step is traced twice
     progress = _Progress(title, config.steps_per_epoch, epoch, config.epochs)
+    averages = [_Averages(resumed=epoch > 0)] if getattr(config, "ema", 0.0) else []
     try:
         model.fit(
             batches(draw, config.batch_size, config.seed, epoch * config.steps_per_epoch),
@@ -263,7 +311,7 @@ def train(
             validation_data=(validation,),
             validation_batch_size=config.batch_size,
             verbose=0,
-            callbacks=[_Chance(), progress, _Keeper(folder, prefix, facts, history, live)],
+            callbacks=[_Chance(), *averages, progress, _Keeper(folder, prefix, facts, history, live)],
         )
     finally:
         progress.bar.close()  # an error message then begins on a new line
