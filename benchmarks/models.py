@@ -99,11 +99,10 @@ def training(model, batch, settings, tokens: int) -> dict:
     """One training step: forward, backward, clipping, AdamW. Making the batch is not part of the step."""
     import keras
 
-    from genie_tf.training.optimizer import Schedule, make_optimizer
+    from genie_tf.training.optimizer import make_optimizer
 
     model.build()
-    schedule = Schedule(settings.learning_rate, settings.epochs * settings.steps_per_epoch)
-    model.compile(optimizer=make_optimizer(settings.optimizer, schedule))
+    model.compile(optimizer=make_optimizer(settings))
     batch = keras.tree.map_structure(keras.ops.convert_to_tensor, batch)
     products = products_of_step(model, batch)
     return beside_products(lambda: model.train_on_batch(batch), products, "steps/s", tokens)

@@ -40,7 +40,7 @@ def train_tokenizer(config: Config, live: bool = False):
         The folder of the last checkpoint, `model/<world>/VQVAE_Model_<epochs>`.
 
     Raises:
-        UserError: a setting of the model is invalid.
+        UserError: a setting of the model is invalid, or VGG16's weights are needed and can't be loaded.
     """
     settings = config.tokenizer
     model = class_of("tokenizer", settings.kind)

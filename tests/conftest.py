@@ -108,18 +108,20 @@ def plain_graphs():
 
 @pytest.fixture(scope="session", autouse=True)
 def no_downloads():
-    """No evaluation of a test downloads the 90 MB of InceptionV3, or builds it in order to try."""
+    """No test downloads the weights of InceptionV3 or VGG16, or builds these in order to try."""
     import keras
 
-    inception = keras.applications.InceptionV3
+    def offline(network):
+        def without_download(*arguments, weights="imagenet", **keywords):
+            if weights == "imagenet":
+                raise OSError("tests download nothing")
+            return network(*arguments, weights=weights, **keywords)
 
-    def offline(*arguments, weights="imagenet", **keywords):
-        if weights == "imagenet":
-            raise OSError("tests download nothing")
-        return inception(*arguments, weights=weights, **keywords)
+        return without_download
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras.applications, "InceptionV3", offline)
+        for name in ("InceptionV3", "VGG16"):
+            patch.setattr(keras.applications, name, offline(getattr(keras.applications, name)))
         yield
 
 

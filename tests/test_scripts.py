@@ -21,7 +21,7 @@ SCRIPTS = {  # and the sections that each reads
     "dream_play_tf.py": {"dynamics", "play"}, "clone_agent.py": {"clone"},
 }  # fmt: skip
 EXPLAINED = {
-    "record": "Game steps for which an action is held", "tokenizer": "Size of the codebook",
+    "record": "Game steps for which an action is held", "tokenizer": "Levels of each coordinate",
     "latent_action": "Number of latent actions",
     "judge": "--judge.width WIDTH Channels", "dynamics": "Width of the transformer", "play": "MaskGIT steps a frame",
     "clone": "--clone.width WIDTH Channels",

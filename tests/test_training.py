@@ -1,7 +1,8 @@
 """The loop: a run that was killed and resumed ends where an uninterrupted one ends."""
 
 import itertools
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from keras import ops
 
 from genie_tf.cloning import ClonedPolicy
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
-from genie_tf.tokenizer.conv import ConvTokenizer
+from genie_tf.tokenizer.conv import ConvSettings, ConvTokenizer
 from genie_tf.training import loop
 from genie_tf.training.loop import latest_checkpoint, train
 from genie_tf.training.optimizer import Muon, Schedule
@@ -26,6 +27,11 @@ class Settings:
     seed: int = 7
 
 
+@dataclass
+class Averaged(Settings):
+    ema: float = 0.8
+
+
 def tokens(rng, size):
     truth = rng.integers(0, 16, (size, 3, 4))
     return {"tokens": truth, "actions": rng.integers(0, 2, (size, 3)), **training_masks(rng, truth, 16, 0.2)}
@@ -35,15 +41,18 @@ def films(rng, size):
     return {"frames": rng.integers(0, 256, (size, 2, 64, 64, 3)).astype(np.uint8), "choice": rng.integers(0, 4, size)}
 
 
-def pictures(rng, size):
-    return rng.integers(0, 256, (size, 1, 64, 64, 3)).astype(np.uint8)
+def single_frames(rng, size):
+    return rng.integers(0, 256, (size, 1, 16, 16, 3)).astype(np.uint8)
 
 
 MODELS = {
     "dynamics": (lambda: MaskGitDynamics(codes=16, tokens=4, actions=2, width=16, depth=1, heads=2), tokens),
     "policy": (lambda: ClonedPolicy(choices=4, width=8), films),  # it has dropout
-    "tokenizer": (lambda: ConvTokenizer({"kind": "finite_scalar", "levels": [4, 4]}, width=8), pictures),
+    "tokenizer": (lambda: ConvTokenizer.from_settings(TOKENIZER, (16, 16)), single_frames),  # two optimizers, averaged weights
 }
+TOKENIZER = ConvSettings(
+    **asdict(Settings(optimizer="muon")), width=8, blocks=0, ema=0.8, adversarial=0.1, adversarial_frames=4, adversarial_after=5
+)
 
 
 class Killed(Exception):
@@ -56,7 +65,7 @@ def run(name, folder, settings, kill_at=None):
 
     def draw(rng, size):
         if next(drawn) == kill_at:
-            raise Killed
+            raise Killed("Killed")
         return sample(rng, size)
 
     validation = sample(np.random.default_rng(0), 4)
@@ -65,7 +74,7 @@ def run(name, folder, settings, kill_at=None):
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_resumed_run_ends_where_an_uninterrupted_one_ends(name, tmp_path):
-    settings = Settings(optimizer="muon" if name == "tokenizer" else "adamw")
+    settings = TOKENIZER if name == "tokenizer" else Settings()
     whole = run(name, tmp_path / "whole", settings)
     with pytest.raises(Exception, match="Killed"):
         run(name, tmp_path / "parts", settings, kill_at=8)  # in the third epoch
@@ -75,6 +84,27 @@ def test_resumed_run_ends_where_an_uninterrupted_one_ends(name, tmp_path):
     assert int(one.optimizer.iterations) == int(other.optimizer.iterations) == 12
     for a, b in zip([*one.weights, *one.optimizer.variables], [*other.weights, *other.optimizer.variables]):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6, err_msg=a.path)
+
+
+def test_averaged_weights_are_validated_and_saved_and_the_training_goes_on_from_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "discard", lambda *checkpoint: None)
+    few = {"epochs": 3, "steps_per_epoch": 1}
+    run("policy", tmp_path / "plain", Settings(**few))
+    run("policy", tmp_path / "averaged", Averaged(**few))
+    expected = None
+    for epoch in (1, 2, 3):
+        plain, averaged = (
+            keras.saving.load_model(tmp_path / kind / f"model_{epoch}" / loop.WEIGHTS) for kind in ("plain", "averaged")
+        )
+        weights = [ops.convert_to_numpy(weight) for weight in plain.trainable_weights]
+        expected = weights if expected is None else [0.8 * mean + 0.2 * weight for mean, weight in zip(expected, weights)]
+        others = averaged.optimizer._model_variables_moving_average
+        for i, weight in enumerate(averaged.trainable_weights):
+            np.testing.assert_allclose(weight, expected[i], atol=1e-6, err_msg=weight.path)
+            np.testing.assert_allclose(others[i], weights[i], atol=1e-6, err_msg=weight.path)
+    history = json.loads((tmp_path / "averaged" / "model_3" / loop.FACTS).read_text())["history"]
+    validated = averaged.evaluate(films(np.random.default_rng(0), 4), verbose=0, return_dict=True)
+    np.testing.assert_allclose(history[-1]["val_loss"], validated["loss"], rtol=1e-5)
 
 
 def test_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):

@@ -6,15 +6,20 @@ import keras
 class SelfSupervisedModel(keras.Model):
     """A model whose `call` returns its loss as one of its outputs, so that `fit(frames)` trains it.
 
-    `call` returns a dict. Its `loss` is minimised, and the scalars named in `reported` are shown as metrics. The loss is an output,
-    because some Keras backends ignore `add_loss` of a sublayer.
+    `call` returns a dict. Its `loss` is minimised, and the scalars named in `reported` or by `report` are shown as metrics. The
+    loss is an output, because some Keras backends ignore `add_loss` of a sublayer.
     """
 
     reported: tuple[str, ...] = ()
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.averages = {name: keras.metrics.Mean(name=name) for name in self.reported}
+        self.averages: dict[str, keras.metrics.Metric] = {}
+        self.report(*self.reported)
+
+    def report(self, *names: str) -> None:
+        """Show further scalars of the outputs as metrics."""
+        self.averages.update({name: keras.metrics.Mean(name=name) for name in names})
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         return y_pred["loss"]

@@ -2,11 +2,12 @@
 
 A tokenizer is a `SelfSupervisedModel` with these attributes. B is the batch, T the frames of a film, N the tokens of a frame.
 
-- `Settings`: the dataclass of its settings.
+- `Settings`: the dataclass of its settings, a `TokenizerSettings` of `losses.py`.
 - `from_settings(settings, frame_size)`: makes the model for frames of this height and width.
 - `examples(recording, settings)`: its training examples, films uint8 (n, T, H, W, 3). A static method.
 - `call`: from films uint8 (B, T, H, W, 3) to a dict: `reconstruction` float (B, T, H, W, 3) in about -0.5 … 0.5, `tokens` int32
-  (B, T, N), and the scalars `loss`, `psnr` in dB over the batch, and `perplexity` of the tokens.
+  (B, T, N), and the scalars `perplexity` of the tokens, and those of `ReconstructionLoss` in `losses.py`. The tokenizer adds its
+  other losses to `loss`.
 - `memory(batch)`: what it remembers of the frames before the first: tensors in dicts, lists and tuples; `()` if it converts
   each frame separately.
 - `encode(frames, memory)`: from the next frames uint8 (B, H, W, 3) to a dict: `tokens` int32 (B, N), and `memory` after them.

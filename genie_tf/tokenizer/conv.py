@@ -7,25 +7,22 @@ from typing import Any, Literal
 import keras
 from keras import layers, ops
 
-from genie_tf.config import Training
 from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.errors import UserError
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.quantizers import make_quantizer
 from genie_tf.layers.quantizers.finite_scalar import FiniteScalarSettings
 from genie_tf.layers.self_supervised import SelfSupervisedModel
+from genie_tf.tokenizer.losses import ReconstructionLoss, TokenizerSettings, loss_settings
 
 
 @dataclass
-class ConvSettings(Training):
+class ConvSettings(TokenizerSettings):
     """Settings of the convolutional tokenizer.
 
     Args:
         kind: "conv".
-        quantizer: Settings of one kind of `genie_tf.layers.quantizers`.
         patch: Side of an input patch in pixels, a power of 2. A token stands for a square of twice this side.
-        l4: Weight of the root of the mean fourth power of a frame's errors, beside the mean squared error. It counts few large
-            errors, such as a lost coin, more than many small ones.
         width: Channels of the network on the grid of tokens.
         blocks: Residual blocks on the grid of tokens, on either side of the codebook.
     """
@@ -37,8 +34,8 @@ class ConvSettings(Training):
     learning_rate: float = 3e-3
     optimizer: Literal["adamw", "muon"] = "muon"
     quantizer: Any = field(default_factory=FiniteScalarSettings)
-    patch: int = 4
     l4: float = 0.05
+    patch: int = 4
     width: int = 128
     blocks: int = 1
 
@@ -52,9 +49,9 @@ class ConvTokenizer(SelfSupervisedModel):
         width: Channels on the grid of tokens; half as many on the grid of patches.
         blocks: Residual blocks on the grid of tokens, on either side of the codebook.
         patch: P, side of an input patch in pixels. A token stands for 2 P x 2 P pixels.
-        l4: Weight of the root of the mean fourth power of a frame's errors.
         seed: Seed of the codebook.
         frame_size: H and W, multiples of 2 P.
+        losses: Arguments of `ReconstructionLoss`.
 
     Call arguments, returns: see `genie_tf.tokenizer`. N = H W / (2 P)².
 
@@ -65,10 +62,12 @@ class ConvTokenizer(SelfSupervisedModel):
     Settings = ConvSettings
     reported = ("psnr", "perplexity")
 
-    def __init__(self, quantizer, width=128, blocks=1, patch=4, l4=0.0, seed=0, frame_size=FRAME_SIZE, **kwargs):
+    def __init__(self, quantizer, width=128, blocks=1, patch=4, seed=0, frame_size=FRAME_SIZE, losses=None, **kwargs):
         super().__init__(**kwargs)
-        self.config = dict(quantizer=quantizer, width=width, blocks=blocks, patch=patch, l4=l4, seed=seed, frame_size=frame_size)
-        self.frame_size, self.patch, self.l4 = tuple(frame_size), patch, l4
+        self.config = dict(
+            quantizer=quantizer, width=width, blocks=blocks, patch=patch, seed=seed, frame_size=frame_size, losses=losses
+        )
+        self.frame_size, self.patch = tuple(frame_size), patch
         self.grid = tuple(side // (2 * patch) for side in frame_size)
         self.tokens = math.prod(self.grid)
 
@@ -85,13 +84,15 @@ class ConvTokenizer(SelfSupervisedModel):
         self.upsample = layers.Conv2DTranspose(width // 2, 4, 2, "same", activation="relu", name="upsample")
         self.decoder_fine = conv(width // 2, name="decoder_fine")
         self.to_patches = conv(3 * patch**2, activation=None, dtype="float32", name="to_patches")
+        self.reconstruction_loss = ReconstructionLoss(**(losses or {}), name="reconstruction_loss")
+        self.report(*self.reconstruction_loss.parts)
 
     @classmethod
     def from_settings(cls, settings: ConvSettings, frame_size: tuple[int, int]) -> "ConvTokenizer":
         """Make the model.
 
         Raises:
-            UserError: the tokens do not fill the frame.
+            UserError: the tokens do not fill the frame, or VGG16's weights are needed and can't be loaded.
         """
         s = settings
         if any(side % (2 * s.patch) for side in frame_size):
@@ -99,7 +100,7 @@ class ConvTokenizer(SelfSupervisedModel):
                 f"--tokenizer.patch {s.patch}: a token of {2 * s.patch} x {2 * s.patch} pixels must divide the frame's "
                 f"{frame_size[0]} x {frame_size[1]}"
             )
-        return cls(asdict(s.quantizer), s.width, s.blocks, s.patch, s.l4, s.seed, frame_size)
+        return cls(asdict(s.quantizer), s.width, s.blocks, s.patch, s.seed, frame_size, loss_settings(s))
 
     @staticmethod
     def examples(recording: Episodes, settings: ConvSettings) -> Examples:
@@ -127,15 +128,11 @@ class ConvTokenizer(SelfSupervisedModel):
         length, frames = films.shape[1], ops.reshape(films, (-1, *self.frame_size, 3))
         quantization = self.quantizer(self._vectors(frames), training=training)
         reconstruction = self._picture(quantization["quantized"])
-        square = ops.square(reconstruction - from_pixels(frames))
-        error, loss = ops.mean(square), quantization["loss"]
-        if self.l4:
-            loss = loss + self.l4 * ops.mean(ops.sqrt(ops.mean(ops.square(square), axis=(1, 2, 3)) + 1e-12))
-        return {
+        errors = self.reconstruction_loss(reconstruction, frames, training=training)
+        return errors | {
             "reconstruction": ops.reshape(reconstruction, (-1, length, *self.frame_size, 3)),
             "tokens": ops.reshape(quantization["indices"], (-1, length, self.tokens)),
-            "loss": error + loss,
-            "psnr": -10.0 * ops.log10(error),
+            "loss": errors["loss"] + quantization["loss"],
             "perplexity": quantization["perplexity"],
         }
 

@@ -1,31 +1,29 @@
 """`st_vivit`, the tokenizer of the paper: a spatio-temporal transformer. Its tokens depend on the frames before."""
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from genie_tf.config import Training
 from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.errors import UserError
 from genie_tf.layers.norm import rms_normalize
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.quantizers import make_quantizer
-from genie_tf.layers.quantizers.vector import VectorSettings
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.st_block import STBlock, distances, empty_past, extended, slot_distances
+from genie_tf.tokenizer.losses import ReconstructionLoss, TokenizerSettings, loss_settings
 
 
 @dataclass
-class STViViTSettings(Training):
+class STViViTSettings(TokenizerSettings):
     """Settings of the paper's tokenizer.
 
     Args:
         kind: "st_vivit".
-        quantizer: Settings of one kind of `genie_tf.layers.quantizers`.
         width: Width of both transformers.
         depth: Number of blocks of the encoder, and of the decoder.
         heads: Attention heads; divides `width`.
@@ -37,7 +35,6 @@ class STViViTSettings(Training):
     kind: Literal["st_vivit"] = "st_vivit"
     epochs: int = 20
     batch_size: int = 8
-    quantizer: Any = field(default_factory=VectorSettings)
     width: int = 128
     depth: int = 2
     heads: int = 4
@@ -61,6 +58,7 @@ class STViViTTokenizer(SelfSupervisedModel):
         window: Frames that a token attends to in one block, its own included.
         seed: Seed of the codebook.
         frame_size: H and W.
+        losses: Arguments of `ReconstructionLoss`.
 
     Call arguments, returns: see `genie_tf.tokenizer`. N = H W / patch². The memory is that of `empty_past`. The encoder and the
     decoder have equal sizes, so it serves either.
@@ -73,11 +71,13 @@ class STViViTTokenizer(SelfSupervisedModel):
     Settings = STViViTSettings
     reported = ("psnr", "perplexity")
 
-    def __init__(self, quantizer, width=128, depth=2, heads=4, patch=8, window=4, seed=0, frame_size=FRAME_SIZE, **kwargs):
+    def __init__(
+        self, quantizer, width=128, depth=2, heads=4, patch=8, window=4, seed=0, frame_size=FRAME_SIZE, losses=None, **kwargs
+    ):
         super().__init__(**kwargs)
         self.config = dict(
             quantizer=quantizer, width=width, depth=depth, heads=heads, patch=patch, window=window, seed=seed,
-            frame_size=frame_size,
+            frame_size=frame_size, losses=losses,
         )  # fmt: skip
         self.width, self.patch = width, patch
         self.frame_size = tuple(frame_size)
@@ -93,13 +93,15 @@ class STViViTTokenizer(SelfSupervisedModel):
         self.embed_code_place = layers.Embedding(self.tokens, width, name="embed_code_place")
         self.decoder = [STBlock(heads, window, name=f"decoder_{i}") for i in range(depth)]
         self.head = layers.Dense(3 * patch**2, dtype="float32", name="head")
+        self.reconstruction_loss = ReconstructionLoss(**(losses or {}), name="reconstruction_loss")
+        self.report(*self.reconstruction_loss.parts)
 
     @classmethod
     def from_settings(cls, settings: STViViTSettings, frame_size: tuple[int, int]) -> "STViViTTokenizer":
         """Make the model.
 
         Raises:
-            UserError: the patches do not fill the frame, or the heads do not fill the width.
+            UserError: the patches do not fill the frame, the heads do not fill the width, or VGG16's weights can't be loaded.
         """
         s = settings
         if any(side % s.patch for side in frame_size):
@@ -107,7 +109,7 @@ class STViViTTokenizer(SelfSupervisedModel):
         if s.width % s.heads:
             raise UserError(f"--tokenizer.heads {s.heads}: it must divide --tokenizer.width {s.width}")
         sizes = (s.width, s.depth, s.heads, s.patch, s.window)
-        return cls(asdict(s.quantizer), *sizes, seed=s.seed, frame_size=frame_size)
+        return cls(asdict(s.quantizer), *sizes, s.seed, frame_size, loss_settings(s))
 
     @staticmethod
     def examples(recording: Episodes, settings: STViViTSettings) -> Examples:
@@ -139,12 +141,12 @@ class STViViTTokenizer(SelfSupervisedModel):
         x = from_pixels(films)
         quantization = self.quantizer(self._vectors(x)[0], training=training)
         reconstruction = self._pictures(quantization["quantized"])[0]
-        error = ops.mean(ops.square(reconstruction - x))
-        return {
+        pictures, frames = (ops.reshape(each, (-1, *self.frame_size, 3)) for each in (reconstruction, films))
+        errors = self.reconstruction_loss(pictures, frames, training=training)
+        return errors | {
             "reconstruction": reconstruction,
             "tokens": quantization["indices"],
-            "loss": error + quantization["loss"],
-            "psnr": -10.0 * ops.log10(error),
+            "loss": errors["loss"] + quantization["loss"],
             "perplexity": quantization["perplexity"],
         }
 

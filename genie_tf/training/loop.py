@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from genie_tf.episodes.dataset import batches
 from genie_tf.errors import UserError
 from genie_tf.files import UNFINISHED, read_json, write_whole
-from genie_tf.training.optimizer import Schedule, make_optimizer
+from genie_tf.training.optimizer import make_optimizer, schedule_of
 from genie_tf.training.plot import plot_history
 
 KEEP_EVERY = 10  # epochs
@@ -137,6 +137,26 @@ class _Chance(keras.callbacks.Callback):
             state.assign([layer, epoch << 20])
 
 
+class _Averages(keras.callbacks.SwapEMAWeights):
+    """Puts the averaged weights into the model from each validation until the next epoch begins.
+
+    So the checkpoint's model has the averages. Its optimizer has the weights that the training goes on from.
+
+    Args:
+        resumed: Whether the model comes from a checkpoint, so that it begins with the averages.
+    """
+
+    def __init__(self, resumed: bool):
+        super().__init__(swap_on_epoch=True)
+        self._ema_weights_in_model = resumed
+
+    def on_test_end(self, logs=None):
+        pass  # the checkpoint is written after it
+
+    def on_epoch_end(self, epoch, logs=None):
+        pass  # they are in the model already
+
+
 class _Progress(keras.callbacks.Callback):
     """One progress bar over all epochs, with the remaining time."""
 
@@ -215,17 +235,18 @@ def train(
     if epoch >= config.epochs:
         print(f"{title}: done already, {checkpoint}")
         return checkpoint
-    schedule = Schedule(config.learning_rate, config.epochs * config.steps_per_epoch)
     if epoch:
         model, _ = load_checkpoint(folder, prefix, made_by, optimizer=True)
-        model.optimizer.learning_rate = schedule  # `epochs` may have changed
+        for optimizer in getattr(model.optimizer, "optimizers", [model.optimizer]):
+            optimizer.learning_rate = schedule_of(config, optimizer.name)  # `epochs` may have changed
     else:
         keras.utils.set_random_seed(config.seed)
         model = make()
         model.build()
-        model.compile(optimizer=make_optimizer(config.optimizer, schedule))
+        model.compile(optimizer=make_optimizer(config))
         model.optimizer.build(model.trainable_variables)  # otherwise the first step is traced twice
     progress = _Progress(title, config.steps_per_epoch, epoch, config.epochs)
+    averages = [_Averages(resumed=epoch > 0)] if getattr(config, "ema", 0.0) else []
     try:
         model.fit(
             batches(draw, config.batch_size, config.seed, epoch * config.steps_per_epoch),
@@ -235,7 +256,7 @@ def train(
             validation_data=(validation,),
             validation_batch_size=config.batch_size,
             verbose=0,
-            callbacks=[_Chance(), progress, _Keeper(folder, prefix, facts, history, live)],
+            callbacks=[_Chance(), *averages, progress, _Keeper(folder, prefix, facts, history, live)],
         )
     finally:
         progress.bar.close()  # an error message then begins on a new line

@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+DISCRIMINATOR = "discriminator"  # part of the path of its variables, and name of their optimizer
+DISCRIMINATOR_RATE = 0.3  # its learning rate, as a share of the model's
+
 
 @keras.saving.register_keras_serializable("genie_tf")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -55,14 +58,39 @@ class Muon(keras.optimizers.Muon):
         self.assign_sub(variable, ops.reshape(update, ahead.shape))
 
 
-def make_optimizer(name: str, schedule: Schedule) -> keras.optimizers.Optimizer:
-    """Make an optimizer.
+def schedule_of(config, optimizer: str | None = None) -> Schedule:
+    """The learning rate of the optimizer of this name."""
+    share = DISCRIMINATOR_RATE if optimizer == DISCRIMINATOR else 1.0
+    return Schedule(share * config.learning_rate, config.epochs * config.steps_per_epoch)
+
+
+def make_optimizer(config) -> keras.optimizers.Optimizer:
+    """The optimizer of all models.
+
+    The variables of a discriminator have an optimizer of their own. Separate are the learning rate, `beta_1`, the moments and the
+    count of steps. `beta_1` is low, because the other network changes the loss from step to step. A discriminator's weights are not
+    averaged.
 
     Args:
-        name: "adamw" or "muon".
-        schedule: The learning rate.
+        config: A `Training`. It may have two more settings: `adversarial`, which is 0 if there is no discriminator, and `ema`, the
+            decay of the moving average of the weights. The optimizer keeps this average, if `ema` is not 0.
+
+    Reference:
+        Radford et al. 2016, arXiv 1511.06434, section 4, for the discriminator's `beta_1`.
     """
-    shared = dict(weight_decay=1e-4, clipnorm=1.0)
-    if name == "muon":
-        return Muon(schedule, adam_weight_decay=1e-4, adam_beta_2=0.99, exclude_layers=["to_code", "from_code"], **shared)
-    return keras.optimizers.AdamW(schedule, beta_2=0.99, **shared)
+    shared: dict = {"weight_decay": 1e-4, "clipnorm": 1.0}
+    decay = getattr(config, "ema", 0.0)
+    averages = {"use_ema": decay > 0, "ema_momentum": decay}
+    optimizer: keras.optimizers.Optimizer
+    if config.optimizer == "muon":
+        to_adam = {"adam_weight_decay": 1e-4, "adam_beta_2": 0.99, "exclude_layers": ["to_code", "from_code"]}
+        optimizer = Muon(schedule_of(config), **to_adam, **shared, **averages)
+    else:
+        optimizer = keras.optimizers.AdamW(schedule_of(config), beta_2=0.99, **shared, **averages)
+    if not getattr(config, "adversarial", 0.0):
+        return optimizer
+    of_discriminator = keras.optimizers.AdamW(
+        schedule_of(config, DISCRIMINATOR), beta_1=0.5, beta_2=0.99, **shared, name=DISCRIMINATOR
+    )
+    map_of_both = keras.optimizers.OptimizerMap(optimizer, {f".*/{DISCRIMINATOR}/.*": of_discriminator})
+    return keras.optimizers.MultiOptimizer(map_of_both)
