@@ -93,7 +93,7 @@ def _option(arguments: list[str], name: str) -> str | None:
         raise _bad(error) from error
 
 
-def _settings_of_kind(path: str, arguments: list[str], values: dict, kinds: list[str]) -> type:
+def _settings_of_kind(path: str, arguments: list[str], values: dict, kinds: list[str], default: str = "") -> type:
     """The dataclass of settings of the kind that the command line or the file names, and of the kinds within it.
 
     Args:
@@ -101,23 +101,24 @@ def _settings_of_kind(path: str, arguments: list[str], values: dict, kinds: list
         arguments: The command line.
         values: This part of the settings file.
         kinds: Gets the options that choose a kind, for `--help`.
+        default: The kind if none is named; by default the first of the table.
 
     Raises:
         UserError: the kind is unknown, or a setting belongs to another kind.
     """
     table = path.split(".")[-1]
     field = kind_field(table)
-    kind = str(_option(arguments, f"{path}.{field}") or values.get(field) or default_kind(table))
+    kind = str(_option(arguments, f"{path}.{field}") or values.get(field) or default or default_kind(table))
     settings = class_of(table, kind).Settings
     kinds.append(f"--{path}.{field} {' or '.join(TABLES[table])}")
     _refuse_other_kinds(path, kind, settings, [*values, *_set_by(arguments, path)])
     inner = []
     for part in dataclasses.fields(settings):
         if part.name in TABLES:
-            of_part = values.get(part.name) or {}
+            of_part, usual = values.get(part.name) or {}, getattr(settings(), part.name).kind
             if not isinstance(of_part, dict):
-                raise UserError(f"{path}.{part.name} {of_part}: write {part.name}: {{kind: {default_kind(part.name)}}}")
-            chosen = _settings_of_kind(f"{path}.{part.name}", arguments, of_part, kinds)
+                raise UserError(f"{path}.{part.name} {of_part}: write {part.name}: {{kind: {usual}}}")
+            chosen = _settings_of_kind(f"{path}.{part.name}", arguments, of_part, kinds, usual)
             inner.append((part.name, chosen, dataclasses.field(default_factory=chosen)))
     if not inner:
         return settings

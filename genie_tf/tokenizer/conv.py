@@ -53,6 +53,7 @@ class ConvTokenizer(SelfSupervisedModel):
     """
 
     Settings = ConvSettings
+    stride = 1
     reported = ("psnr", "perplexity")
 
     def __init__(self, quantizer, width=128, blocks=1, seed=0, frame_size=FRAME_SIZE, **kwargs):
