@@ -105,6 +105,7 @@ def _settings_of_kind(path: str, default: str, arguments: list[str], values: dic
         arguments: The command line.
         values: This part of the settings file.
         kinds: Gets the options that choose a kind, for `--help`.
+        default: The kind if none is named; by default the first of the table.
 
     Raises:
         UserError: the kind is unknown, or a setting belongs to another kind.

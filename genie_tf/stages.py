@@ -32,6 +32,8 @@ def recordings(config: Config, *splits: str) -> dict[str, Episodes]:
 def train_tokenizer(config: Config, live: bool = False):
     """Train the tokenizer on the frames of `record/<world>/train`, then tokenize the recording.
 
+    A recording is not tokenized if a token grid stands for several frames.
+
     Args:
         config: The world; section `tokenizer`.
         live: Whether to draw the loss in a notebook.
@@ -46,7 +48,7 @@ def train_tokenizer(config: Config, live: bool = False):
     model = class_of("tokenizer", settings.kind)
     episodes = recordings(config, "train", "validation")
     frame_size = episodes["train"].frame_size
-    model.from_settings(settings, frame_size)  # raises the error of an invalid setting before any work is done
+    stride = model.from_settings(settings, frame_size).stride  # an invalid setting is an error before any work is done
     use_fastest_policy()
     checkpoint = train(
         "tokenizer",
@@ -60,7 +62,8 @@ def train_tokenizer(config: Config, live: bool = False):
         {"recording": episodes["train"].fingerprint},
         live,
     )
-    tokens_of(config, episodes)
+    if stride == 1:
+        tokens_of(config, episodes)
     return checkpoint
 
 
@@ -219,7 +222,8 @@ def train_world_model(config: Config, live: bool = False):
         The folder of the last checkpoint, `model/<world>/world_model_<epochs>`.
 
     Raises:
-        UserError: true actions are requested, but the recording has episodes without them.
+        UserError: true actions are requested, but the recording has episodes without them; or a token grid stands for several
+            frames.
     """
     settings = config.dynamics
     model = class_of("dynamics", settings.kind)
@@ -229,6 +233,11 @@ def train_world_model(config: Config, live: bool = False):
     if guided and (controls is None or not all(recording.known.all() for recording in episodes.values())):
         raise UserError(f"record/{config.world} has episodes without true actions: train with --dynamics.actions latent")
     tokenizer, tokenizer_file = load_tokenizer(config)
+    if tokenizer.stride > 1:
+        raise UserError(
+            f"a token grid of {tokenizer_file.parent} stands for {tokenizer.stride} frames: dynamics of several frames a step are "
+            "not supported yet"
+        )
     codes, tokens = tokenizer.codes, tokens_of(config, episodes)
     inputs = {"recording": episodes["train"].fingerprint, "tokenizer": fingerprint(tokenizer_file)}
     if controls is not None:

@@ -13,6 +13,7 @@ from genie_tf.dynamics.maskgit import MaskGitDynamics
 from genie_tf.latent_action.motion_rank import MotionRankModel
 from genie_tf.latent_action.st_transformer import STLatentActionModel
 from genie_tf.tokenizer.conv import ConvTokenizer
+from genie_tf.tokenizer.magvit2 import MagViT2Tokenizer
 from genie_tf.tokenizer.st_vivit import STViViTTokenizer
 
 ROOT = Path(__file__).parent.parent
@@ -21,6 +22,18 @@ MODELS = {
     "st_vivit": (
         STViViTTokenizer,
         dict(quantizer={"kind": "vector", "codes": 16, "code_dim": 8}, width=16, depth=1, heads=2, patch=16, window=2),
+    ),
+    "magvit2": (
+        MagViT2Tokenizer,
+        dict(
+            encoder=[
+                ["causal_conv", {"channels": 4}],
+                ["downsample", {"space": 8, "time": 2}],
+                ["space_time_attention", {"heads": 2}],
+            ],
+            decoder=[["residual", {"channels": 4}], ["upsample", {"space": 8, "time": 2}]],
+            quantizer={"kind": "lookup_free", "bits": 6},
+        ),
     ),
     "latent_action": (MotionRankModel, dict(codes=4, width=16)),
     "st_latent_action": (STLatentActionModel, dict(codes=4, code_dim=8, width=16, depth=1, heads=2)),

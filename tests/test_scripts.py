@@ -157,6 +157,35 @@ def test_a_new_tokenizer_is_one_file_and_one_line_of_its_table(tmp_path, monkeyp
         parse("test", arguments=["--config", str(ROOT / "configs" / "coinrun.yaml"), *arguments[2:]])
 
 
+def test_each_tokenizer_has_a_usual_quantizer(tmp_path):
+    (tmp_path / "mine.yaml").write_text("world: mine\n")
+    for kind, usual in (("conv", "vector"), ("magvit2", "lookup_free")):
+        arguments = ["--config", str(tmp_path / "mine.yaml"), "--tokenizer.kind", kind]
+        assert parse("test", arguments=arguments, sections=("tokenizer",))[0].tokenizer.quantizer.kind == usual
+        arguments += ["--tokenizer.quantizer.kind", "finite_scalar"]
+        assert parse("test", arguments=arguments, sections=("tokenizer",))[0].tokenizer.quantizer.levels == [8, 5, 5, 5]
+
+
+def test_a_tokenizer_of_several_frames_is_trained_and_measured_and_the_dynamics_refuse_it(copy):
+    """Its blueprint comes from the YAML file."""
+    (copy.folder / "slow.yaml").write_text(
+        (copy.folder / "tiny.yaml").read_text().replace(
+            "tokenizer: {quantizer: {codes: 64}, width: 16,",
+            "tokenizer: {kind: magvit2, length: 4, encoder: [[downsample, {space: 8, time: 4}], [residual, {channels: 8}]],\n"
+            "  decoder: [[projection, {channels: 8}], [upsample, {space: 8, time: 4}]],",
+        )
+    )  # fmt: skip
+    short = ["--tokenizer.epochs", "1", "--tokenizer.steps_per_epoch", "1"]
+    said = copy.run("tokenizer_training.py", *short, config="slow.yaml")
+    assert said.returncode == 0, said.stderr
+    assert not list((copy.folder / "model" / "tiny" / "VQVAE_Model_1").glob("tokens*"))
+    said = copy.run("dream_evaluate_tf.py", "--only_tokenizer", config="slow.yaml")
+    assert "tokenizer.psnr.4 " in said.stdout and "64 tokens for 4 frames" in said.stdout, said.stderr
+    refused(copy.run("dream_train_tf.py", config="slow.yaml"), "stands for 4 frames", "not supported yet")
+    place = "tokenizer.encoder[0]: downsample: space 7 does not divide a grid of 64 x 64"
+    refused(copy.run("tokenizer_training.py", "--tokenizer.encoder", "[[downsample, {space: 7}]]", config="slow.yaml"), place)
+
+
 def test_unknown_key_and_wrong_type(place):
     refused(place.run("extract.py", "--record.hlod", "3"), "hlod")
     refused(place.run("tokenizer_training.py", "--tokenizer.epochs", "many"), "epochs", "many")

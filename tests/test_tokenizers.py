@@ -1,4 +1,4 @@
-"""The tokenizers: what must hold for each. Runs on either Keras backend."""
+"""The tokenizers: what must hold for each, and what for those that see several frames. Runs on either Keras backend."""
 
 import functools
 
@@ -8,14 +8,31 @@ import pytest
 from keras import ops
 
 from genie_tf.errors import UserError
+from genie_tf.evaluation.reconstruction import reconstruct, tokenizer_figures
 from genie_tf.layers.pixels import to_pixels
+from genie_tf.layers.resample import Downsample
 from genie_tf.tokenizer.conv import ConvTokenizer
+from genie_tf.tokenizer.magvit2 import MagViT2Settings, MagViT2Tokenizer
 from genie_tf.tokenizer.st_vivit import STViViTSettings, STViViTTokenizer
 from genie_tf.training.backend import compiled
 
 VECTOR = {"kind": "vector", "codes": 32, "code_dim": 8}
+SIGNS = {"kind": "lookup_free", "bits": 8}
+ENCODER = [
+    ["downsample", {"space": 4}],
+    ["causal_conv", {"channels": 16}],
+    ["downsample", {"space": 2}],
+    ["space_time_attention", {"heads": 2, "window": 3}],
+]
+DECODER = [
+    ["projection", {"channels": 16}],
+    ["residual", {"channels": 16}],
+    ["upsample", {"space": 2}],
+    ["upsample", {"space": 4}],
+]
 MODELS = {
     "conv": lambda **size: ConvTokenizer(VECTOR, width=16, **size),
+    "magvit2": lambda **size: MagViT2Tokenizer(ENCODER, DECODER, SIGNS, **size),
     "st_vivit": lambda **size: STViViTTokenizer(VECTOR, width=32, depth=2, heads=2, patch=16, window=3, **size),
 }
 each = pytest.mark.parametrize("kind", sorted(MODELS))
@@ -139,3 +156,136 @@ def test_patches_that_do_not_fill_the_frame_and_heads_that_do_not_fill_the_width
         with pytest.raises(UserError, match=words):
             STViViTTokenizer.from_settings(settings, (64, 96))
     assert STViViTTokenizer.from_settings(STViViTSettings(patch=16), (64, 96)).tokens == 24
+
+
+# Several frames a token grid ------------------------------------------------------------------------
+
+
+@functools.cache
+def strided():
+    """A tokenizer whose grids stand for 4 frames of 16 x 16 pixels, with random weights everywhere."""
+    encoder = [
+        ["causal_conv", {"channels": 4}],
+        ["downsample", {"space": 4, "time": 2}],
+        ["residual", {"channels": 8}],
+        ["space_time_attention", {"heads": 2, "window": 2}],
+        ["downsample", {"time": 2}],
+    ]
+    decoder = [
+        ["causal_conv", {"channels": 8}],
+        ["upsample", {"time": 2}],
+        ["residual", {"channels": 4}],
+        ["upsample", {"space": 4, "time": 2}],
+    ]
+    keras.utils.set_random_seed(3)
+    model = MagViT2Tokenizer(encoder, decoder, SIGNS, frame_size=(16, 16))
+    model.build()
+    rng = np.random.default_rng(3)
+    for weight in model.trainable_weights:
+        weight.assign(ops.convert_to_numpy(weight) + 0.1 * rng.standard_normal(weight.shape))
+    return model
+
+
+def test_a_film_group_by_group_is_what_the_call_reconstructs():
+    model, film = strided(), films(3, 12, size=(16, 16))
+    out = arrays(call(model)(film))
+    assert model.stride == 4 and out["tokens"].shape == (3, 3, 16) and out["reconstruction"].shape == film.shape
+    assert len(np.unique(out["tokens"])) > 8
+    seen, shown = model.memory(3), model.memory(3)
+    for k in range(3):
+        encoded = call(model.encode)(ops.convert_to_tensor(film[:, 4 * k : 4 * k + 4]), seen)
+        np.testing.assert_array_equal(encoded["tokens"], out["tokens"][:, k], err_msg=f"grid {k}")
+        decoded = call(model.decode)(encoded["tokens"], shown)
+        seen, shown = encoded["memory"], decoded["memory"]
+        expected = ops.convert_to_numpy(to_pixels(out["reconstruction"][:, 4 * k : 4 * k + 4]))
+        assert np.abs(ops.convert_to_numpy(decoded["frames"]).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("changed", [4, 7, 8])
+def test_a_change_in_a_group_changes_no_earlier_group(changed):
+    model, film = strided(), films(16, 12, size=(16, 16), seed=1)
+    other = film.copy()
+    other[:, changed] = 255 - other[:, changed]
+    group = changed // 4
+    one, two = arrays(call(model)(film)), arrays(call(model)(other))
+    np.testing.assert_array_equal(one["tokens"][:, :group], two["tokens"][:, :group])
+    np.testing.assert_array_equal(one["reconstruction"][:, : 4 * group], two["reconstruction"][:, : 4 * group])
+    assert (one["tokens"][:, group] != two["tokens"][:, group]).any()
+
+
+def test_films_are_cut_to_whole_groups_and_each_frame_of_a_group_has_its_figure():
+    film = films(4, 14, size=(16, 16))
+    tokens, pictures = reconstruct(strided(), film)
+    assert tokens.shape == (4, 3, 16) and pictures.shape == (4, 12, 16, 16, 3)
+    figures = tokenizer_figures(tokens, pictures, film[:, :12], None)
+    of_places = [figures[f"tokenizer.psnr.{i}"]["value"] for i in range(1, 5)]
+    assert np.mean(of_places) == pytest.approx(figures["tokenizer.psnr"]["value"]) and len(set(of_places)) == 4
+    assert "tokenizer.psnr.5" not in figures
+
+
+# Blueprints and their blocks ------------------------------------------------------------------------
+
+
+def with_entry(blueprint, i, entry):
+    return [*blueprint[:i], entry, *blueprint[i + 1 :]]
+
+
+@pytest.mark.parametrize(
+    "encoder, decoder, said",
+    [
+        (with_entry(ENCODER, 1, ["blur", {}]), DECODER, "tokenizer.encoder[1]: there is no block blur; there are causal_conv"),
+        (with_entry(ENCODER, 1, ["downsample", {"tme": 2}]), DECODER, "tokenizer.encoder[1]: downsample: there is no option tme"),
+        (with_entry(ENCODER, 1, "downsample"), DECODER, "tokenizer.encoder[1]: downsample: write [block, {option: number}]"),
+        (with_entry(ENCODER, 2, ["residual", {"repeats": 0}]), DECODER, "tokenizer.encoder[2]: residual: repeats 0: it must be"),
+        (with_entry(ENCODER, 1, ["causal_conv", {"kernel": 4}]), DECODER, "tokenizer.encoder[1]: causal_conv: kernel 4 is not an"),
+        (
+            with_entry(ENCODER, 2, ["downsample", {"space": 3}]), DECODER,
+            "tokenizer.encoder[2]: downsample: space 3 does not divide a grid of 16 x 16",
+        ),
+        (with_entry(ENCODER, 3, ["space_time_attention", {"heads": 3}]), DECODER, "tokenizer.encoder[3]: space_time_attention: 3"),
+        (ENCODER, with_entry(DECODER, 2, ["downsample", {}]), "tokenizer.decoder[2]: downsample is a block of the encoder"),
+        (
+            ENCODER, with_entry(DECODER, 3, ["upsample", {"space": 2, "time": 2}]),
+            "tokenizer.decoder: a token grid becomes 2 frames of 32 x 32, and the encoder begins with 1 frame of 64 x 64",
+        ),
+        (ENCODER, [], "tokenizer.decoder: it has no block"),
+    ],
+)  # fmt: skip
+def test_an_impossible_blueprint_is_refused_with_its_place(encoder, decoder, said):
+    with pytest.raises(UserError) as error:
+        MagViT2Tokenizer(encoder, decoder, SIGNS)
+    assert str(error.value).startswith(said) and "\n" not in str(error.value)
+
+
+def test_training_films_are_whole_groups():
+    slow = [["downsample", {"space": 8, "time": 4}]], [["upsample", {"space": 8, "time": 4}]]
+    with pytest.raises(UserError, match=r"--tokenizer\.length 6: it must be a multiple of the 4 frames"):
+        MagViT2Tokenizer.from_settings(MagViT2Settings(encoder=slow[0], decoder=slow[1], length=6), (64, 64))
+
+
+def test_the_default_blueprint_is_small():
+    model = MagViT2Tokenizer.from_settings(MagViT2Settings(), (64, 64))
+    model.build()
+    assert model.grid == (8, 8) and model.stride == 1 and model.codes == 1024 and 200_000 < model.count_params() < 900_000
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_blur_pooling_is_a_triangle_filter_then_every_nth_value(factor):
+    """Against one loop per axis: in space the edge is repeated, in time the filter ends at the last frame of a group."""
+    x = np.random.default_rng(0).normal(size=(2, 2 * factor, 4 * factor, 2 * factor, 3)).astype("float32")
+    weights = np.array({2: [1, 2, 1], 3: [1, 2, 3, 2, 1]}[factor]) / factor**2
+
+    def blurred(values, axis, before, mode):
+        after = 2 * factor - 2 - before
+        padded = np.pad(values, [(before, after) if i == axis else (0, 0) for i in range(5)], mode)
+        return np.apply_along_axis(lambda line: np.convolve(line, weights, "valid")[::factor], axis, padded)
+
+    space = blurred(blurred(x, 2, factor // 2, "edge"), 3, factor // 2, "edge")
+    layer = Downsample(factor, factor)
+    layer.build(x.shape)
+    out, memory = layer(x, layer.memory(2))
+    # the last tap of group k is its last frame, and the first tap lies factor - 1 frames before the group
+    full = np.concatenate([np.zeros_like(space[:, : factor - 1]), space], axis=1)
+    time = np.stack([np.tensordot(weights, full[:, factor * k : factor * k + 2 * factor - 1], (0, 1)) for k in range(2)], axis=1)
+    np.testing.assert_allclose(out, time, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(memory, space[:, -(factor - 1) :], rtol=1e-5, atol=1e-6)

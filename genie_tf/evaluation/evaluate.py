@@ -98,12 +98,14 @@ def evaluate_tokenizer(config: Config) -> dict:
     rows = evaluation_windows(test, PROMPT + HORIZON, config.play.evaluation_windows, config.play.seed)
     films = test.frames(rows[:, None] + np.arange(PROMPT + HORIZON))
     tokens, pictures = reconstruct(tokenizer, films)
+    films = films[:, : pictures.shape[1]]
     figures = tokenizer_figures(tokens, pictures, films, recorded_with(test))
     show(figures)
     some = np.linspace(0, len(films) - 1, 4).astype(int)
     picture = grid([strip for i in some for strip in (films[i], pictures[i])], scale=4)
     write_whole(config.model_folder / "tokenizer.png", lambda file: picture.save(file, format="png"))
-    print(f"{tokenizer.count_params():,} parameters, {tokens.shape[-1]} tokens a frame; wrote {config.model_folder}/tokenizer.png")
+    share = "a frame" if tokenizer.stride == 1 else f"for {tokenizer.stride} frames"
+    print(f"{tokenizer.count_params():,} parameters, {tokens.shape[-1]} tokens {share}; wrote {config.model_folder}/tokenizer.png")
     return figures
 
 

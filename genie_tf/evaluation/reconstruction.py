@@ -16,21 +16,30 @@ BATCH = 32  # films that are encoded at once
 
 
 def reconstruct(tokenizer, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Encode and decode films uint8 (M, L, H, W, 3): tokens (M, L, N), and reconstructed frames of the same shape."""
-    encode, decode = compiled(tokenizer.encode), compiled(tokenizer.decode)
+    """Encode and decode films.
+
+    Args:
+        tokenizer: The tokenizer; a token grid stands for S frames.
+        films: uint8 (M, L, H, W, 3). The last L mod S frames are left out.
+
+    Returns:
+        Tokens (M, L // S, N), and reconstructed frames uint8 (M, L // S * S, H, W, 3).
+    """
+    encode, decode, stride = compiled(tokenizer.encode), compiled(tokenizer.decode), tokenizer.stride
     tokens, pictures = [], []
     for first in range(0, len(films), BATCH):
         part = np.minimum(np.arange(first, first + BATCH), len(films) - 1)  # one shape: compiled once
         seen, shown = tokenizer.memory(BATCH), tokenizer.memory(BATCH)
         some_tokens, some_pictures = [], []
-        for t in range(films.shape[1]):
-            encoded = encode(ops.convert_to_tensor(films[part, t]), seen)
+        for t in range(0, films.shape[1] - stride + 1, stride):
+            frames = films[part, t : t + stride] if stride > 1 else films[part, t]
+            encoded = encode(ops.convert_to_tensor(frames), seen)
             decoded = decode(encoded["tokens"], shown)
             seen, shown = encoded["memory"], decoded["memory"]
             some_tokens.append(ops.convert_to_numpy(encoded["tokens"]))
-            some_pictures.append(ops.convert_to_numpy(decoded["frames"]))
+            some_pictures.append(np.reshape(ops.convert_to_numpy(decoded["frames"]), (BATCH, stride, *films.shape[2:])))
         tokens.append(np.stack(some_tokens, axis=1))
-        pictures.append(np.stack(some_pictures, axis=1))
+        pictures.append(np.concatenate(some_pictures, axis=1))
     return np.concatenate(tokens)[: len(films)], np.concatenate(pictures)[: len(films)]
 
 
@@ -91,15 +100,20 @@ def psnr_of_pixels(pictures: np.ndarray, films: np.ndarray, pixels: np.ndarray) 
 def tokenizer_figures(tokens: np.ndarray, pictures: np.ndarray, films: np.ndarray, game: RecordSettings | None) -> dict:
     """Quality of the reconstruction, and use of the codebook.
 
+    If a token grid stands for S > 1 frames, `tokenizer.psnr.1` … `tokenizer.psnr.S` are those of its first frame to its last.
+
     Args:
-        tokens: int (M, L, N).
+        tokens: int (M, L / S, N).
         pictures: uint8 (M, L, H, W, 3), reconstructed.
         films: uint8 (M, L, H, W, 3).
         game: Settings of the recorded game; None if unknown.
     """
     groups, n = list(tokens), films[..., 0, 0, 0].size
+    stride, quality = films.shape[1] // tokens.shape[1], psnr(pictures, films)
+    of_places = {f"tokenizer.psnr.{i + 1}": mean_figure(quality[:, i::stride].mean(axis=1)) for i in range(stride)}
     figures = {
-        "tokenizer.psnr": mean_figure(psnr(pictures, films).mean(axis=1)),
+        "tokenizer.psnr": mean_figure(quality.mean(axis=1)),
+        **(of_places if stride > 1 else {}),
         "tokenizer.ssim": mean_figure(ssim(pictures, films).mean(axis=1)),
         "tokenizer.psnr_moving": psnr_of_pixels(pictures, films, moving_pixels(films)),
     }

@@ -41,7 +41,8 @@ class STBlock(layers.Layer):
 
         Args:
             x_BTND: Tensor (B, T, N, D).
-            past: A pair of tensors (B, N, heads, P, Dh), keys and values of past frames. If None, the first P of the T frames.
+            past: A pair of tensors (B, N, heads, ≤ P, Dh), keys and values of past frames; None if there are none. The first of the
+                T frames follow them, up to P.
             distance: int32 (T, P), distance in frames to each past frame. Frames that are not in the past are masked.
 
         Returns:
@@ -49,8 +50,9 @@ class STBlock(layers.Layer):
         """
         x = x_BTND + self.space(rms_normalize(x_BTND))
         q, k, v = self.time.project(rms_normalize(x))
-        if past is None:
-            past = tuple(ops.split(each, [distance.shape[-1]], axis=3)[0] for each in (k, v))
+        if own := distance.shape[-1] - (0 if past is None else past[0].shape[3]):
+            first = [each[:, :, :, :own] for each in (k, v)]
+            past = first if past is None else [ops.concatenate(both, axis=3) for both in zip(past, first)]
         k_past, v_past = past
         x = x + self.time.attend(q, k, v, k_past, v_past, distance)
         x = x + self.narrow(self.widen(rms_normalize(x)))

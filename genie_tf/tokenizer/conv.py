@@ -60,6 +60,7 @@ class ConvTokenizer(SelfSupervisedModel):
     """
 
     Settings = ConvSettings
+    stride = 1
     reported = ("psnr", "perplexity")
 
     def __init__(self, quantizer, width=128, blocks=1, patch=4, seed=0, frame_size=FRAME_SIZE, losses=None, **kwargs):

@@ -70,6 +70,7 @@ class STViViTTokenizer(SelfSupervisedModel):
 
     Settings = STViViTSettings
     reported = ("psnr", "perplexity")
+    stride = 1
 
     def __init__(
         self, quantizer, width=128, depth=2, heads=4, patch=8, window=4, seed=0, frame_size=FRAME_SIZE, losses=None, **kwargs
