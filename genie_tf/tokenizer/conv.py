@@ -1,8 +1,8 @@
 """`conv`: a convolutional VQ-VAE that encodes each frame separately. It is fast enough for a CPU."""
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 import keras
 from keras import layers, ops
@@ -11,7 +11,6 @@ from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.errors import UserError
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.quantizers import make_quantizer
-from genie_tf.layers.quantizers.finite_scalar import FiniteScalarSettings
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.tokenizer.losses import ReconstructionLoss, TokenizerSettings, loss_settings
 
@@ -33,7 +32,6 @@ class ConvSettings(TokenizerSettings):
     batch_size: int = 32
     learning_rate: float = 3e-3
     optimizer: Literal["adamw", "muon"] = "muon"
-    quantizer: Any = field(default_factory=FiniteScalarSettings)
     l4: float = 0.05
     patch: int = 4
     width: int = 128

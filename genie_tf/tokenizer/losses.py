@@ -11,7 +11,7 @@ from genie_tf.config import Training
 from genie_tf.errors import UserError
 from genie_tf.layers.discriminator import Discriminator
 from genie_tf.layers.pixels import from_pixels
-from genie_tf.layers.quantizers.vector import VectorSettings
+from genie_tf.layers.quantizers.finite_scalar import FiniteScalarSettings
 
 HOW_TO_GET_VGG = (
     "no perceptual loss: Keras could not download the weights of its VGG16; download "
@@ -43,7 +43,7 @@ class TokenizerSettings(Training):
         ema: Decay of the moving average of the weights, 0 to 1. Validation and checkpoints use the average. 0: no average.
     """
 
-    quantizer: Any = field(default_factory=VectorSettings)
+    quantizer: Any = field(default_factory=FiniteScalarSettings)
     l1: float = 0.0
     l4: float = 0.0
     perceptual: float = 0.0

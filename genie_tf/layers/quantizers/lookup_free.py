@@ -31,7 +31,7 @@ class LookupFreeSettings:
     kind: Literal["lookup_free"] = "lookup_free"
     bits: int = 10
     codebooks: int = 1
-    entropy: float = 0.0001
+    entropy: float = 0.001
     diversity: float = 2.0
     commitment: float = 0.0025
 
@@ -71,7 +71,7 @@ class LookupFreeQuantizer(keras.layers.Layer):
         self,
         bits: int,
         codebooks: int = 1,
-        entropy: float = 0.0001,
+        entropy: float = 0.001,
         diversity: float = 2.0,
         commitment: float = 0.0025,
         temperature: float = 1.0,
