@@ -159,7 +159,7 @@ def test_a_new_tokenizer_is_one_file_and_one_line_of_its_table(tmp_path, monkeyp
 
 def test_each_tokenizer_has_a_usual_quantizer(tmp_path):
     (tmp_path / "mine.yaml").write_text("world: mine\n")
-    for kind, usual in (("conv", "vector"), ("magvit2", "lookup_free")):
+    for kind, usual in (("conv", "finite_scalar"), ("magvit2", "lookup_free")):
         arguments = ["--config", str(tmp_path / "mine.yaml"), "--tokenizer.kind", kind]
         assert parse("test", arguments=arguments, sections=("tokenizer",))[0].tokenizer.quantizer.kind == usual
         arguments += ["--tokenizer.quantizer.kind", "finite_scalar"]
@@ -170,7 +170,7 @@ def test_a_tokenizer_of_several_frames_is_trained_and_measured_and_the_dynamics_
     """Its blueprint comes from the YAML file."""
     (copy.folder / "slow.yaml").write_text(
         (copy.folder / "tiny.yaml").read_text().replace(
-            "tokenizer: {quantizer: {codes: 64}, width: 16,",
+            "tokenizer: {quantizer: {levels: [4, 4, 4]}, width: 16,",
             "tokenizer: {kind: magvit2, length: 4, encoder: [[downsample, {space: 8, time: 4}], [residual, {channels: 8}]],\n"
             "  decoder: [[projection, {channels: 8}], [upsample, {space: 8, time: 4}]],",
         )
