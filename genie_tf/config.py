@@ -64,7 +64,7 @@ class Training:
         steps_per_epoch: Batches per epoch.
         batch_size: Examples per batch: frames, transitions or sequences.
         learning_rate: Highest learning rate.
-        optimizer: adamw, or muon, which needs fewer steps for convolutions.
+        optimizer: adamw or muon.
         seed: Seed of the weights and of the batches.
     """
 
