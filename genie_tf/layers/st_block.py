@@ -51,7 +51,7 @@ class STBlock(layers.Layer):
         x = x_BTND + self.space(rms_normalize(x_BTND))
         q, k, v = self.time.project(rms_normalize(x))
         if own := distance.shape[-1] - (0 if past is None else past[0].shape[3]):
-            first = [each[:, :, :, :own] for each in (k, v)]
+            first = [ops.split(each, [own], axis=3)[0] for each in (k, v)]  # a slice's gradient would copy the whole tensor
             past = first if past is None else [ops.concatenate(both, axis=3) for both in zip(past, first)]
         k_past, v_past = past
         x = x + self.time.attend(q, k, v, k_past, v_past, distance)
