@@ -10,7 +10,6 @@ from keras import ops
 from genie_tf import stages
 from genie_tf.config import Config
 from genie_tf.errors import UserError
-from genie_tf.layers.discriminator import blur_pool
 from genie_tf.layers.pixels import from_pixels
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.tokenizer import losses
@@ -165,14 +164,6 @@ def test_the_discriminator_has_an_optimizer_of_its_own():
     np.testing.assert_allclose(float(judge.learning_rate), 0.3 * float(rest.learning_rate))
     assert type(make_optimizer(ConvSettings())) is Muon
     assert type(make_optimizer(ConvSettings(optimizer="adamw"))) is keras.optimizers.AdamW
-
-
-def test_blur_pool_halves_and_removes_what_is_finer():
-    columns = np.tile(np.array([0.0, 1.0], "float32"), 8)
-    fine = np.broadcast_to(columns[None, None, :, None], (1, 8, 16, 1))
-    np.testing.assert_allclose(blur_pool(ops.convert_to_tensor(fine))[:, :, 1:-1], np.full((1, 4, 6, 1), 0.5))
-    slope = np.broadcast_to(np.arange(16, dtype="float32")[None, :, None, None], (1, 16, 8, 1))
-    np.testing.assert_allclose(blur_pool(ops.convert_to_tensor(slope))[0, 1:-1, 0, 0], np.arange(2.5, 14, 2.0))
 
 
 # VGG16 ---------------------------------------------------------------------------------------------
