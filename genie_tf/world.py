@@ -51,7 +51,8 @@ class World:
         self.tokenizer, self.latent_action, self.dynamics, self.keymap = tokenizer, latent_action, dynamics, keymap
         self.sampling_steps, self.temperature = sampling_steps, temperature
         self.noise_seed = keras.random.SeedGenerator(seed)
-        self.past, self.seen, self.shown = None, None, None
+        self.past = None  # of the dynamics
+        self.seen, self.shown = None, None  # the tokenizer's memories of encoded and of decoded frames
         self._observe = compiled(self._next_observed)
         self._infer = compiled(latent_action.infer) if latent_action is not None else None
         self._next = compiled(self._next_frame)

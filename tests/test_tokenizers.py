@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from genie_tf.dynamics.maskgit import MaskGitDynamics
 from genie_tf.errors import UserError
 from genie_tf.evaluation.reconstruction import reconstruct, tokenizer_figures
 from genie_tf.layers.pixels import to_pixels
@@ -15,6 +16,7 @@ from genie_tf.tokenizer.conv import ConvTokenizer
 from genie_tf.tokenizer.magvit2 import MagViT2Settings, MagViT2Tokenizer
 from genie_tf.tokenizer.st_vivit import STViViTSettings, STViViTTokenizer
 from genie_tf.training.backend import compiled
+from genie_tf.world import World
 
 VECTOR = {"kind": "vector", "codes": 32, "code_dim": 8}
 SIGNS = {"kind": "lookup_free", "bits": 8}
@@ -157,6 +159,24 @@ def test_patches_that_do_not_fill_the_frame_and_heads_that_do_not_fill_the_width
         with pytest.raises(UserError, match=words):
             STViViTTokenizer.from_settings(settings, (64, 96))
     assert STViViTTokenizer.from_settings(STViViTSettings(patch=16), (64, 96)).tokens == 24
+
+
+def test_a_world_remembers_what_was_shown():
+    tokenizer, prompt, actions = made("st_vivit"), films(2, 4, seed=7), np.array([1, 2])
+    dynamics = MaskGitDynamics(tokenizer.codes, tokenizer.tokens, actions=3, width=16, depth=1, heads=2, window=2)
+    dynamics.build()
+    world = World(tokenizer, None, dynamics, {}, sampling_steps=2)
+    world.reset(prompt, np.zeros((2, 3), int))
+    before, memory = world.state, tokenizer.memory(2)
+    for tokens in np.moveaxis(arrays(call(tokenizer)(prompt))["tokens"], 1, 0):
+        memory = call(tokenizer.decode)(ops.convert_to_tensor(tokens), memory)["memory"]
+    for shown, expected in zip(keras.tree.flatten(before["shown"]), keras.tree.flatten(memory), strict=True):
+        np.testing.assert_allclose(shown, expected, atol=1e-5)
+    frame = world.step(actions)
+    world.restore(before)
+    np.testing.assert_array_equal(world.step(actions), frame)
+    world.restore(before | {"shown": tokenizer.memory(2)})
+    assert (world.step(actions) != frame).mean() > 0.1, "the picture depends on what was shown before"
 
 
 # Several frames a token grid ------------------------------------------------------------------------

@@ -21,7 +21,7 @@ class ConvSettings(TokenizerSettings):
 
     Args:
         kind: "conv".
-        patch: Side of an input patch in pixels, a power of 2. A token stands for a square of twice this side.
+        patch: Side of an input patch in pixels. A token stands for a square of twice this side.
         width: Channels of the network on the grid of tokens.
         blocks: Residual blocks on the grid of tokens, on either side of the codebook.
     """
