@@ -222,7 +222,7 @@ def test_missing_weights_are_named_in_one_line_before_any_work(vgg, tmp_path, mo
     (tmp_path / "bad.h5").write_bytes(b"no weights")
     for settings, words in (
         ({}, "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5.*--tokenizer.perceptual_weights"),
-        ({"perceptual_weights": "nowhere.h5"}, "can't read VGG16 weights from nowhere.h5.*notop"),
+        ({"perceptual_weights": "nowhere.h5"}, "--tokenizer.perceptual_weights nowhere.h5: there is no such file"),
         ({"perceptual_weights": "bad.h5"}, "can't read VGG16 weights from bad.h5"),
         ({"perceptual_weights": vgg[0], "perceptual_layers": ["conv9"]}, "conv9.*block1_conv1, block1_conv2"),
         ({"perceptual": 0.0, "ema": 1.0}, "--tokenizer.ema 1.0: it must be less than 1"),

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -88,6 +89,9 @@ def load_vgg(weights: str, names: tuple[str, ...]) -> keras.Model:
     Raises:
         UserError: the weights can't be loaded, or there is no such layer.
     """
+
+    if weights and not Path(weights).is_file():
+        raise UserError(f"--tokenizer.perceptual_weights {weights}: there is no such file")
 
     def load():
         try:
