@@ -244,7 +244,8 @@ def record(config: RecordSettings, world: str, worker: int = 0, workers: int = 1
         folder.mkdir(parents=True, exist_ok=True)
         for shard in range(worker, SHARDS, workers):
             facts = folder / f"shard{shard:02d}.json"
-            if recorded(facts, wanted) is None:
+            # A worker that was killed may leave the lock of a finished shard. `claim` deletes it.
+            if recorded(facts, wanted) is None or any(folder.glob(f"{facts.stem}*{UNFINISHED}")):
                 todo.append((split, shard, folder, facts))
     if todo:
         # The errors of the agent are raised before the recording begins.
