@@ -224,10 +224,10 @@ def play(precision: str, file: str, tokens: int, changes: dict) -> dict:
         model.build()
     tokenizer: Any = models[0] if tokens == GRID else NoPixels()
     world = World(tokenizer, None, models[1], {}, config.play.sampling_steps)
-    world.past, world.shown = models[1].empty_past(1), tokenizer.memory(1)
+    world.past, world.memory = models[1].empty_past(1), tokenizer.memory(1)
     action = np.zeros(1, np.int32)
     noise = sampling_noise(1, tokens, CODES, config.play.sampling_steps, keras.random.SeedGenerator(0))
-    products = Products(world._next_frame, world.past, world.shown, keras.ops.convert_to_tensor(action), noise)
+    products = Products(world._next_frame, world.past, world.memory, keras.ops.convert_to_tensor(action), noise)
     return beside_products(lambda: world.step(action), products, "frames/s", tokens)
 
 

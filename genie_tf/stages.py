@@ -14,7 +14,7 @@ from genie_tf.kinds import class_of
 from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
 from genie_tf.latent_action.keymap import LABELS, learn_keymap, load_keymap, save_keymap
 from genie_tf.training.backend import compiled
-from genie_tf.training.loop import load_checkpoint, train
+from genie_tf.training.loop import load_checkpoint, load_facts, train
 from genie_tf.training.precision import use_fastest_policy
 
 VALIDATION_SAMPLES = 512
@@ -42,24 +42,31 @@ def train_tokenizer(config: Config, live: bool = False):
         The folder of the last checkpoint, `model/<world>/VQVAE_Model_<epochs>`.
 
     Raises:
-        UserError: a setting of the model is invalid, or VGG16's weights are needed and can't be loaded.
+        UserError: a setting of the model is invalid, VGG16's weights are needed and can't be loaded, or the tokenizer needs the
+            latent actions and there are none.
     """
     settings = config.tokenizer
     model = class_of("tokenizer", settings.kind)
     episodes = recordings(config, "train", "validation")
-    frame_size = episodes["train"].frame_size
-    stride = model.from_settings(settings, frame_size).stride  # an invalid setting is an error before any work is done
+    frame_size, inputs = episodes["train"].frame_size, {"recording": episodes["train"].fingerprint}
+    count: int = 0
+    actions: dict = dict.fromkeys(episodes)
+    if model.needs_actions:
+        latent_action, latent_action_file = load_latent_action(config)
+        count, actions = latent_action.codes, latent_actions_of(config, episodes)
+        inputs["latent_action"] = fingerprint(latent_action_file)
+    stride = model.from_settings(settings, frame_size, count).stride  # an invalid setting is an error before any work is done
     use_fastest_policy()
     checkpoint = train(
         "tokenizer",
-        lambda: model.from_settings(settings, frame_size),
-        model.examples(episodes["train"], settings).draw,
-        model.examples(episodes["validation"], settings).spread(VALIDATION_SAMPLES),
+        lambda: model.from_settings(settings, frame_size, count),
+        model.examples(episodes["train"], settings, actions["train"]).draw,
+        model.examples(episodes["validation"], settings, actions["validation"]).spread(VALIDATION_SAMPLES),
         config.model_folder,
         TOKENIZER,
         "tokenizer_training.py",
         settings,
-        {"recording": episodes["train"].fingerprint},
+        inputs,
         live,
     )
     if stride == 1:
@@ -75,22 +82,47 @@ def load_tokenizer(config: Config):
 def tokens_of(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
     """Tokens (R, N), uint16 or uint32, of every row of recordings. They are cached in the latest tokenizer's folder."""
     tokenizer, file = load_tokenizer(config)
-    encode = compiled(tokenizer.encode)
+    actions = actions_for_tokenizer(config, episodes)
     dtype = np.promote_types(np.min_scalar_type(tokenizer.codes - 1), np.uint16)
 
-    def next_tokens(frames, memory):
-        encoded = encode(ops.convert_to_tensor(frames), memory)
-        return ops.convert_to_numpy(encoded["tokens"]).astype(dtype), encoded["memory"]
+    def convert(frames, memory, led_by):
+        encoded = tokenizer.encode(frames, memory, led_by)
+        return encoded["tokens"], tokenizer.decode(encoded["tokens"], encoded["memory"], led_by)["memory"]
 
-    def of_one(recording):
+    encode, convert = compiled(tokenizer.encode), compiled(convert)
+
+    def of_one(recording, actions):
+        def next_tokens(frames, rows, memory):
+            led_by = actions[np.maximum(rows - 1, 0)].astype(np.int32)
+            tokens, memory = convert(ops.convert_to_tensor(frames), memory, ops.convert_to_tensor(led_by))
+            return ops.convert_to_numpy(tokens).astype(dtype), memory
+
+        def tokens_of_rows(rows):
+            return ops.convert_to_numpy(encode(ops.convert_to_tensor(recording.frames(rows)))["tokens"]).astype(dtype)
+
         recording.check_size(tokenizer.frame_size, file.parent)
         if tokenizer.memory(1):
             codes = codes_of_films(recording, tokenizer.memory, next_tokens)
         else:
-            codes = codes_of_rows(recording, 1, lambda rows: next_tokens(recording.frames(rows), ())[0])
+            codes = codes_of_rows(recording, 1, tokens_of_rows)
         return cached_codes("tokens", recording, file.parent, fingerprint(file), codes)
 
-    return {split: of_one(recording) for split, recording in episodes.items()}
+    return {split: of_one(recording, actions[split]) for split, recording in episodes.items()}
+
+
+def actions_for_tokenizer(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
+    """The actions int (R,) of every row that the latest tokenizer sees: zeros if it needs none.
+
+    Raises:
+        UserError: the latent actions are not those that it was trained on.
+    """
+    tokenizer, file = load_tokenizer(config)
+    if not tokenizer.needs_actions:
+        return {split: np.zeros(len(recording), np.uint8) for split, recording in episodes.items()}
+    trained_on = load_facts(file.parent, "tokenizer_training.py")["inputs"]["latent_action"]
+    if trained_on != fingerprint(load_latent_action(config)[1]):
+        raise UserError(f"{file.parent} was trained on another latent action model: run `python tokenizer_training.py` again")
+    return latent_actions_of(config, episodes)
 
 
 # Latent actions ------------------------------------------------------------------------------------
@@ -222,8 +254,8 @@ def train_world_model(config: Config, live: bool = False):
         The folder of the last checkpoint, `model/<world>/world_model_<epochs>`.
 
     Raises:
-        UserError: true actions are requested, but the recording has episodes without them; or a token grid stands for several
-            frames.
+        UserError: true actions are requested, but the recording has episodes without them, or the tokenizer sees latent actions;
+            or a token grid stands for several frames.
     """
     settings = config.dynamics
     model = class_of("dynamics", settings.kind)
@@ -238,7 +270,10 @@ def train_world_model(config: Config, live: bool = False):
             f"a token grid of {tokenizer_file.parent} stands for {tokenizer.stride} frames: dynamics of several frames a step are "
             "not supported yet"
         )
+    if tokenizer.needs_actions and guided:
+        raise UserError(f"{tokenizer_file.parent} sees latent actions: train with --dynamics.actions latent")
     codes, tokens = tokenizer.codes, tokens_of(config, episodes)
+    context = {"frame_size": tokenizer.frame_size, "grid": tokenizer.grid} if tokenizer.given else None
     inputs = {"recording": episodes["train"].fingerprint, "tokenizer": fingerprint(tokenizer_file)}
     if controls is not None:
         count, actions = controls.count, {split: recording.action for split, recording in episodes.items()}
@@ -249,11 +284,11 @@ def train_world_model(config: Config, live: bool = False):
     use_fastest_policy()
 
     def examples(split: str):
-        return model.examples(episodes[split].windows(settings.length), tokens[split], actions[split], settings, codes)
+        return model.examples(episodes[split], tokens[split], actions[split], settings, codes, context is not None)
 
     checkpoint = train(
         "dynamics",
-        lambda: model.from_settings(settings, codes, tokens["train"].shape[1], count),
+        lambda: model.from_settings(settings, codes, tokens["train"].shape[1], count, context),
         examples("train").draw,
         examples("validation").spread(VALIDATION_SEQUENCES),
         config.model_folder,

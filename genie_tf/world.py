@@ -52,7 +52,7 @@ class World:
         self.sampling_steps, self.temperature = sampling_steps, temperature
         self.noise_seed = keras.random.SeedGenerator(seed)
         self.past = None  # of the dynamics
-        self.seen, self.shown = None, None  # the tokenizer's memories of encoded and of decoded frames
+        self.memory = None  # of the tokenizer
         self._observe = compiled(self._next_observed)
         self._infer = compiled(latent_action.infer) if latent_action is not None else None
         self._next = compiled(self._next_frame)
@@ -119,7 +119,7 @@ class World:
         if actions is None:
             actions = self.infer_actions(prompt) if length > 1 else np.zeros((batch, 0), int)
         self.past = self.dynamics.empty_past(batch)
-        self.seen, self.shown = self.tokenizer.memory(batch), self.tokenizer.memory(batch)
+        self.memory = self.tokenizer.memory(batch)
         for t in range(length):
             self.observe(prompt[:, t], actions[:, t - 1] if t else np.full(batch, self.dynamics.no_action))
         return prompt[:, -1]
@@ -132,17 +132,17 @@ class World:
             actions: int (B,), the actions that led to the frames.
         """
         actions = ops.convert_to_tensor(np.asarray(actions, np.int32))
-        self.past, self.seen, self.shown = self._observe(self.past, self.seen, self.shown, ops.convert_to_tensor(frames), actions)
+        self.past, self.memory = self._observe(self.past, self.memory, ops.convert_to_tensor(frames), actions)
 
     @property
     def state(self) -> dict:
         """The current state, including the random state. After `restore`, the same actions give the same frames."""
         chance = ops.convert_to_numpy(self.noise_seed.state)
-        return {"past": self.past, "seen": self.seen, "shown": self.shown, "chance": chance}
+        return {"past": self.past, "memory": self.memory, "chance": chance}
 
     def restore(self, state: dict) -> None:
         """Restore a value of `state`."""
-        self.past, self.seen, self.shown = state["past"], state["seen"], state["shown"]
+        self.past, self.memory = state["past"], state["memory"]
         self.noise_seed.state.assign(state["chance"])
 
     def step(self, actions: np.ndarray) -> np.ndarray:
@@ -156,20 +156,21 @@ class World:
         """
         noise = sampling_noise(len(actions), self.dynamics.tokens, self.dynamics.codes, self.sampling_steps, self.noise_seed)
         actions = ops.convert_to_tensor(np.asarray(actions, np.int32))
-        frame, self.past, self.shown = self._next(self.past, self.shown, actions, noise)
+        frame, self.past, self.memory = self._next(self.past, self.memory, actions, noise)
         return ops.convert_to_numpy(frame)
 
-    def _next_observed(self, past, seen, shown, frames, actions):
-        """The past, and the tokenizer's memories of encoded and of decoded frames, after given frames."""
-        encoded = self.tokenizer.encode(frames, seen)
-        shown = self.tokenizer.decode(encoded["tokens"], shown)["memory"]
-        return self.dynamics.extend(past, encoded["tokens"], actions), encoded["memory"], shown
+    def _next_observed(self, past, memory, frames, actions):
+        """The past and the tokenizer's memory after given frames."""
+        encoded = self.tokenizer.encode(frames, memory, actions)
+        past = self.dynamics.extend(past, encoded["tokens"], actions, self.tokenizer.context(memory))
+        return past, self.tokenizer.decode(encoded["tokens"], encoded["memory"], actions)["memory"]
 
-    def _next_frame(self, past, shown, actions, noise):
-        """The predicted frame, the past, and the tokenizer's memory of decoded frames."""
-        tokens = self.dynamics.sample(past, actions, noise, self.temperature)["tokens"]
-        decoded = self.tokenizer.decode(tokens, shown)
-        return decoded["frames"], self.dynamics.extend(past, tokens, actions), decoded["memory"]
+    def _next_frame(self, past, memory, actions, noise):
+        """The predicted frame, the past and the tokenizer's memory after it."""
+        context = self.tokenizer.context(memory)
+        tokens = self.dynamics.sample(past, actions, noise, self.temperature, context)["tokens"]
+        decoded = self.tokenizer.decode(tokens, memory, actions)
+        return decoded["frames"], self.dynamics.extend(past, tokens, actions, context), decoded["memory"]
 
     @property
     def actions(self) -> int:

@@ -100,7 +100,7 @@ def test_codes_of_films_know_the_frames_before(tmp_path):
         np.save(tmp_path / "mine" / "train" / f"{i}.npy", rows)
     episodes = Episodes(tmp_path / "mine" / "train")
 
-    def count(frames, memory):
+    def count(frames, rows, memory):
         return np.stack([frames[:, 0, 0, 0], memory], axis=1).astype(np.uint16), memory + 1
 
     for batch in (2, 64):

@@ -11,9 +11,9 @@ from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
 from genie_tf.dynamics.sampling import sample_tokens, sampling_noise, unmasking_schedule
 from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
 from genie_tf.latent_action.motion_rank import MIRROR, MotionRankModel, fused_rank, mirrored, part_of, rank_in
-from genie_tf.latent_action.registration import register
 from genie_tf.latent_action.st_transformer import STLatentActionModel
 from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
+from genie_tf.layers.registration import register
 from genie_tf.training.backend import compiled
 
 RNG = np.random.default_rng(0)
@@ -50,6 +50,12 @@ def dynamics():
 
 
 @pytest.fixture(scope="module")
+def dynamics_with_pictures():
+    context = {"frame_size": (64, 32), "grid": (4, 2)}
+    return built(MaskGitDynamics(codes=K, tokens=9, actions=A, width=32, depth=2, heads=2, window=3, context=context))
+
+
+@pytest.fixture(scope="module")
 def latent_action():
     return built(MotionRankModel(codes=A, width=16))
 
@@ -69,8 +75,8 @@ def transitions(batch):
     return {"frames": video(batch, 3), "motion": motion.astype("float32")}
 
 
-def sequence(batch=B):
-    return RNG.integers(0, K, (batch, T, N)).astype(np.int32), RNG.integers(0, A, (batch, T)).astype(np.int32)
+def sequence(batch=B, tokens=N):
+    return RNG.integers(0, K, (batch, T, tokens)).astype(np.int32), RNG.integers(0, A, (batch, T)).astype(np.int32)
 
 
 def test_pixels_and_patches_are_inverses():
@@ -218,9 +224,9 @@ def test_codes_are_the_actions_whatever_the_past_makes_of_them():
 # Dynamics ------------------------------------------------------------------------------------------
 
 
-def forward(model, tokens, actions, masked=None):
+def forward(model, tokens, actions, masked=None, *pictures):
     masked = np.full_like(tokens, K) if masked is None else masked
-    return ops.convert_to_numpy(call(model.forward)(*map(ops.convert_to_tensor, (tokens, masked, actions))))
+    return ops.convert_to_numpy(call(model.forward)(*map(ops.convert_to_tensor, (tokens, masked, actions, *pictures))))
 
 
 @pytest.mark.parametrize("t", [1, 3, 4])
@@ -244,6 +250,17 @@ def test_action_matters_at_once(dynamics, t):
     before, after = forward(dynamics, tokens, actions), forward(dynamics, tokens, actions2)
     assert np.abs(before[:, t] - after[:, t]).max() > 1e-3
     np.testing.assert_allclose(before[:, :t], after[:, :t], atol=1e-5)
+
+
+@pytest.mark.parametrize("t", [0, 3])
+def test_a_picture_changes_what_comes_after_it_and_nothing_earlier(dynamics_with_pictures, t):
+    tokens, actions = sequence(tokens=9)
+    pictures = RNG.integers(0, 256, (B, T, 64, 32, 3)).astype(np.uint8)
+    other = pictures.copy()
+    other[:, t] = 255 - other[:, t]
+    before, after = (forward(dynamics_with_pictures, tokens, actions, None, frames) for frames in (pictures, other))
+    np.testing.assert_allclose(before[:, :t], after[:, :t], atol=1e-5)
+    assert (np.abs(before[:, t] - after[:, t]).max(axis=-1) > 1e-3).all(), "every token of the next frame sees the picture"
 
 
 def test_targets_are_read_before_masking(dynamics):
@@ -295,27 +312,38 @@ def test_temperature_zero_takes_the_likeliest():
     np.testing.assert_array_equal(out["tokens"], logits.argmax(-1))
 
 
-def test_cached_sampling_gives_the_tokens_of_uncached_sampling(dynamics):
+@pytest.mark.parametrize("name", ["dynamics", "dynamics_with_pictures"])
+def test_cached_sampling_gives_the_tokens_of_uncached_sampling(name, request):
     """Over more frames than the window holds, each sampled frame is fed back."""
-    tokens, actions = sequence()
-    padded = np.pad(actions, ((0, 0), (0, 1)))
+    dynamics = request.getfixturevalue(name)
+    tokens, actions = sequence(tokens=dynamics.tokens)
+    pictures = RNG.integers(0, 256, (B, T + 1, 64, 32, 3)).astype(np.uint8)
+    padded, seen = np.pad(actions, ((0, 0), (0, 1))), dynamics.embed_picture is not None
     frames = list(np.moveaxis(tokens[:, :2], 1, 0))
     led_by = np.full(B, dynamics.no_action, np.int32)
-    sample = compiled(lambda past, actions, noise: dynamics.sample(past, actions, noise, 0.7)["tokens"])
-    past = call(dynamics.extend)(dynamics.empty_past(B), ops.convert_to_tensor(frames[0]), ops.convert_to_tensor(led_by))
-    past = call(dynamics.extend)(past, ops.convert_to_tensor(frames[1]), ops.convert_to_tensor(actions[:, 0]))
+
+    def before(t):
+        """The picture before frame t."""
+        return ops.convert_to_tensor(pictures[:, t - 1] if t else np.zeros_like(pictures[:, 0])) if seen else None
+
+    def extend(past, tokens, led_by, t):
+        return call(dynamics.extend)(past, ops.convert_to_tensor(tokens), ops.convert_to_tensor(led_by), before(t))
+
+    sample = compiled(lambda past, actions, noise, before: dynamics.sample(past, actions, noise, 0.7, before)["tokens"])
+    past = extend(extend(dynamics.empty_past(B), frames[0], led_by, 0), frames[1], actions[:, 0], 1)
     for t in range(1, T):
-        noise = sampling_noise(B, N, K, 3, seed=10 + t)
-        cached = ops.convert_to_numpy(sample(past, ops.convert_to_tensor(actions[:, t]), noise))
+        noise = sampling_noise(B, dynamics.tokens, K, 3, seed=10 + t)
+        cached = ops.convert_to_numpy(sample(past, ops.convert_to_tensor(actions[:, t]), noise, before(t + 1)))
 
         def predict(masked, t=t):
             clean = np.stack([*frames, frames[0]], axis=1)
             guess = np.concatenate([clean[:, :-1], ops.convert_to_numpy(masked)[:, None]], axis=1)
-            return forward(dynamics, clean, padded[:, : t + 2], guess)[:, -1]
+            shown = (pictures[:, : t + 2],) if seen else ()
+            return forward(dynamics, clean, padded[:, : t + 2], guess, *shown)[:, -1]
 
         uncached = ops.convert_to_numpy(sample_tokens(predict, noise, dynamics.mask_id, 0.7)["tokens"])
         np.testing.assert_array_equal(cached, uncached)
-        past = call(dynamics.extend)(past, ops.convert_to_tensor(cached), ops.convert_to_tensor(actions[:, t]))
+        past = extend(past, cached, actions[:, t], t + 1)
         frames.append(cached)
     assert int(past["age"]) == T + 1 > dynamics.window
 

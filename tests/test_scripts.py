@@ -186,6 +186,26 @@ def test_a_tokenizer_of_several_frames_is_trained_and_measured_and_the_dynamics_
     refused(copy.run("tokenizer_training.py", "--tokenizer.encoder", "[[downsample, {space: 7}]]", config="slow.yaml"), place)
 
 
+def test_a_world_whose_tokens_change_the_picture_before(copy):
+    """Its tokenizer sees latent actions, which are trained before it."""
+    delta = ["--tokenizer.kind", "delta", "--tokenizer.length", "3"]
+    model = copy.folder / "model" / "tiny"
+    said = copy.make("tokenizer_training.py", *delta)
+    assert "tokens of record/tiny/train" in said
+    tokens = np.load(model / "VQVAE_Model_2" / "tokens_tiny_validation.npy")
+    assert tokens.shape[1] == 17 and (tokens == 0).all(axis=1).sum() >= 16, "the first frames of the episodes are given"
+    copy.make("dream_train_tf.py")
+    copy.make("dream_play_tf.py", "--actions", "ddw", "--out", "a.gif")
+    refused(copy.run("dream_train_tf.py", "--dynamics.actions", "true"), "sees latent actions")
+    facts = json.loads((model / "VQVAE_Model_2" / "training.json").read_text())
+    facts["inputs"]["latent_action"] = "another"
+    (model / "VQVAE_Model_2" / "training.json").write_text(json.dumps(facts))
+    refused(copy.run("dream_train_tf.py"), "another latent action model", "tokenizer_training.py")
+    for checkpoint in model.glob("IDM_Model_*"):
+        checkpoint.rename(checkpoint.with_name(f"old_{checkpoint.name}"))
+    refused(copy.run("tokenizer_training.py", *delta), "idm_training.py")
+
+
 def test_unknown_key_and_wrong_type(place):
     refused(place.run("extract.py", "--record.hlod", "3"), "hlod")
     refused(place.run("tokenizer_training.py", "--tokenizer.epochs", "many"), "epochs", "many")

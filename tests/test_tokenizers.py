@@ -13,6 +13,7 @@ from genie_tf.evaluation.reconstruction import reconstruct, tokenizer_figures
 from genie_tf.layers.pixels import to_pixels
 from genie_tf.layers.resample import Downsample
 from genie_tf.tokenizer.conv import ConvTokenizer
+from genie_tf.tokenizer.delta import DeltaSettings, DeltaTokenizer
 from genie_tf.tokenizer.magvit2 import MagViT2Settings, MagViT2Tokenizer
 from genie_tf.tokenizer.st_vivit import STViViTSettings, STViViTTokenizer
 from genie_tf.training.backend import compiled
@@ -34,6 +35,7 @@ DECODER = [
 ]
 MODELS = {
     "conv": lambda **size: ConvTokenizer(VECTOR, width=16, **size),
+    "delta": lambda **size: DeltaTokenizer(VECTOR, actions=3, width=16, **size),
     "magvit2": lambda **size: MagViT2Tokenizer(ENCODER, DECODER, SIGNS, **size),
     "st_vivit": lambda **size: STViViTTokenizer(VECTOR, width=32, depth=2, heads=2, patch=16, window=3, **size),
 }
@@ -52,8 +54,27 @@ def made(kind):
     if model.quantizer.weights:
         model.compile(keras.optimizers.SGD(0.0))
         for seed in range(3):
-            model.train_on_batch(films(8, 5, seed=seed))
+            model.train_on_batch(given(model, films(8, 5, seed=seed)))
     return model
+
+
+def given(model, film):
+    """The model's inputs: a film, and actions if it needs them."""
+    actions = np.random.default_rng(film.shape[0]).integers(0, 3, film.shape[:2]).astype(np.int32)
+    return {"frames": film, "actions": actions} if model.needs_actions else film
+
+
+def streamed(model, film):
+    """Tokens, pictures and memories of a film that is converted grid by grid, under the actions of `given`."""
+    actions, stride = np.random.default_rng(film.shape[0]).integers(0, 3, film.shape[:2]).astype(np.int32), model.stride
+    memory, grids = model.memory(len(film)), []
+    for t in range(0, film.shape[1], stride):
+        frames, led_by = film[:, t : t + stride] if stride > 1 else film[:, t], ops.convert_to_tensor(actions[:, t - 1])
+        encoded = call(model.encode)(ops.convert_to_tensor(frames), memory, led_by)
+        decoded = call(model.decode)(encoded["tokens"], encoded["memory"], led_by)
+        memory = decoded["memory"]
+        grids.append((*(ops.convert_to_numpy(x) for x in (encoded["tokens"], decoded["frames"])), memory))
+    return grids
 
 
 @functools.cache
@@ -75,16 +96,11 @@ def arrays(outputs):
 @each
 def test_a_film_frame_by_frame_is_what_the_call_reconstructs(kind):
     model, film = made(kind), films(3, 6, seed=9)
-    out = arrays(call(model)(film))
+    out = arrays(call(model)(given(model, film)))
     assert out["reconstruction"].shape == film.shape and out["tokens"].shape == (3, 6, model.tokens)
     assert len(np.unique(out["tokens"])) > 8 and out["tokens"].max() < model.codes
-    seen, shown = model.memory(3), model.memory(3)
-    for t in range(6):
-        encoded = call(model.encode)(ops.convert_to_tensor(film[:, t]), seen)
-        np.testing.assert_array_equal(encoded["tokens"], out["tokens"][:, t], err_msg=f"frame {t}")
-        decoded = call(model.decode)(encoded["tokens"], shown)
-        seen, shown = encoded["memory"], decoded["memory"]
-        picture = ops.convert_to_numpy(decoded["frames"])
+    for t, (tokens, picture, _) in enumerate(streamed(model, film)):
+        np.testing.assert_array_equal(tokens, out["tokens"][:, t], err_msg=f"frame {t}")
         assert picture.shape == (3, 64, 64, 3) and picture.dtype == np.uint8
         expected = ops.convert_to_numpy(to_pixels(out["reconstruction"][:, t]))
         assert np.abs(picture.astype(int) - expected).max() <= 1
@@ -95,7 +111,7 @@ def test_later_frames_change_nothing_earlier(kind):
     model, film = made(kind), films(2, 6, seed=4)
     other = film.copy()
     other[:, 3:] = films(2, 3, seed=5)
-    one, two = arrays(call(model)(film)), arrays(call(model)(other))
+    one, two = arrays(call(model)(given(model, film))), arrays(call(model)(given(model, other)))
     np.testing.assert_array_equal(one["tokens"][:, :3], two["tokens"][:, :3])
     np.testing.assert_allclose(one["reconstruction"][:, :3], two["reconstruction"][:, :3], atol=1e-5)
     assert (one["tokens"][:, 3:] != two["tokens"][:, 3:]).any()
@@ -130,7 +146,7 @@ def test_other_sizes(kind):
     model = MODELS[kind](frame_size=(32, 48))
     model.build()
     film = films(1, 2, size=(32, 48))
-    out = arrays(call(model)(film))
+    out = arrays(call(model)(given(model, film)))
     assert out["reconstruction"].shape == film.shape and out["tokens"].shape == (1, 2, model.tokens)
 
 
@@ -140,7 +156,7 @@ def test_it_learns_and_loads_equal(kind, tmp_path):
     model = MODELS[kind]()
     model.build()
     model.compile(keras.optimizers.Adam(3e-3))
-    film = films(8, 3, seed=2)
+    film = given(model, films(8, 3, seed=2))
     history = model.fit(film, epochs=30, batch_size=8, verbose=0).history
     assert history["psnr"][-1] > history["psnr"][0] + 1
     model.save(tmp_path / "model.keras")
@@ -167,16 +183,71 @@ def test_a_world_remembers_what_was_shown():
     dynamics.build()
     world = World(tokenizer, None, dynamics, {}, sampling_steps=2)
     world.reset(prompt, np.zeros((2, 3), int))
-    before, memory = world.state, tokenizer.memory(2)
-    for tokens in np.moveaxis(arrays(call(tokenizer)(prompt))["tokens"], 1, 0):
-        memory = call(tokenizer.decode)(ops.convert_to_tensor(tokens), memory)["memory"]
-    for shown, expected in zip(keras.tree.flatten(before["shown"]), keras.tree.flatten(memory), strict=True):
-        np.testing.assert_allclose(shown, expected, atol=1e-5)
+    before, memory = world.state, streamed(tokenizer, prompt)[-1][2]
+    for remembered, expected in zip(keras.tree.flatten(before["memory"]), keras.tree.flatten(memory), strict=True):
+        np.testing.assert_allclose(remembered, expected, atol=1e-5)
     frame = world.step(actions)
     world.restore(before)
     np.testing.assert_array_equal(world.step(actions), frame)
-    world.restore(before | {"shown": tokenizer.memory(2)})
+    world.restore(before | {"memory": tokenizer.memory(2)})
     assert (world.step(actions) != frame).mean() > 0.1, "the picture depends on what was shown before"
+
+
+# Tokens that change the picture before --------------------------------------------------------------
+
+
+def scrolling(batch, shifts):
+    """Films of a scene that moves by (rows, columns) a frame, without anything new in it."""
+    scene = films(batch, size=(128, 128), seed=6)
+    rows, columns = np.cumsum([(32, 32), *shifts], axis=0).T
+    return np.stack([scene[:, r : r + 64, c : c + 64] for r, c in zip(rows, columns)], axis=1)
+
+
+def test_the_first_token_is_the_shift_and_scenery_that_moves_costs_no_other():
+    """A new model adds no change to the shifted picture."""
+    model = DeltaTokenizer(VECTOR, actions=3, width=16)
+    model.build()
+    shifts = [(0, 0), (3, -5), (-20, 8)]
+    film = scrolling(2, shifts)
+    for t, (tokens, picture, _) in enumerate(streamed(model, film)):
+        if t == 0:
+            assert not tokens.any()
+            np.testing.assert_array_equal(picture, film[:, 0])
+            continue
+        rows, columns = shifts[t - 1]
+        assert (tokens[:, 0] == (26 - rows) * 25 + 12 - columns).all()
+        inside = np.s_[:, 20:44, 20:44]  # what every frame shows
+        np.testing.assert_array_equal(picture[inside], film[:, t][inside])
+
+
+def test_given_frames_do_not_count():
+    film, pictures = films(3, 4, size=(16, 16)), films(3, 4, size=(16, 16), seed=1)
+    pictures[:, 0] = film[:, 0]
+    tokens = np.ones((3, 4, 5), int)
+    tokens[:, 0] = 0
+    figures = tokenizer_figures(tokens, pictures, film, None, given=1)
+    alone = tokenizer_figures(tokens[:, 1:], pictures[:, 1:], film[:, 1:], None)
+    assert figures == alone and figures["tokenizer.codes_used"]["value"] == 1
+
+
+def test_delta_s_picture_depends_on_the_picture_before_and_on_the_action():
+    model, film = made("delta"), films(2, 2, seed=4)
+    memory = streamed(model, film)[-1][2]
+    tokens, led_by = ops.convert_to_tensor(np.full((2, 17), 5, np.int32)), ops.convert_to_tensor(np.array([0, 0], np.int32))
+    picture = ops.convert_to_numpy(call(model.decode)(tokens, memory, led_by)["frames"])
+    other = memory | {"before": 255 - memory["before"]}
+    assert (ops.convert_to_numpy(call(model.decode)(tokens, other, led_by)["frames"]) != picture).mean() > 0.5
+    assert (ops.convert_to_numpy(call(model.decode)(tokens, memory, led_by + 1)["frames"]) != picture).mean() > 0.05
+    shown = film.copy()
+    shown[:, 1] = films(2, seed=8)
+    one, two = (call(model.encode)(ops.convert_to_tensor(shown[:, 1]), memory, led_by + i)["tokens"] for i in (0, 1))
+    assert (ops.convert_to_numpy(one) != ops.convert_to_numpy(two)).any(), "the encoder sees the action"
+
+
+def test_settings_of_delta_that_can_t_be_are_refused():
+    for settings, words in ((DeltaSettings(cell=24), "--tokenizer.cell 24"), (DeltaSettings(length=1), "--tokenizer.length 1")):
+        with pytest.raises(UserError, match=words):
+            DeltaTokenizer.from_settings(settings, (64, 64), 6)
 
 
 # Several frames a token grid ------------------------------------------------------------------------
@@ -212,14 +283,10 @@ def test_a_film_group_by_group_is_what_the_call_reconstructs():
     out = arrays(call(model)(film))
     assert model.stride == 4 and out["tokens"].shape == (3, 3, 16) and out["reconstruction"].shape == film.shape
     assert len(np.unique(out["tokens"])) > 8
-    seen, shown = model.memory(3), model.memory(3)
-    for k in range(3):
-        encoded = call(model.encode)(ops.convert_to_tensor(film[:, 4 * k : 4 * k + 4]), seen)
-        np.testing.assert_array_equal(encoded["tokens"], out["tokens"][:, k], err_msg=f"grid {k}")
-        decoded = call(model.decode)(encoded["tokens"], shown)
-        seen, shown = encoded["memory"], decoded["memory"]
+    for k, (tokens, pictures, _) in enumerate(streamed(model, film)):
+        np.testing.assert_array_equal(tokens, out["tokens"][:, k], err_msg=f"grid {k}")
         expected = ops.convert_to_numpy(to_pixels(out["reconstruction"][:, 4 * k : 4 * k + 4]))
-        assert np.abs(ops.convert_to_numpy(decoded["frames"]).astype(int) - expected).max() <= 1
+        assert np.abs(pictures.astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("changed", [4, 7, 8])
@@ -236,7 +303,7 @@ def test_a_change_in_a_group_changes_no_earlier_group(changed):
 
 def test_films_are_cut_to_whole_groups_and_each_frame_of_a_group_has_its_figure():
     film = films(4, 14, size=(16, 16))
-    tokens, pictures = reconstruct(strided(), film)
+    tokens, pictures = reconstruct(strided(), film, np.zeros((4, 13), int))
     assert tokens.shape == (4, 3, 16) and pictures.shape == (4, 12, 16, 16, 3)
     figures = tokenizer_figures(tokens, pictures, film[:, :12], None)
     of_places = [figures[f"tokenizer.psnr.{i}"]["value"] for i in range(1, 5)]

@@ -13,8 +13,9 @@ import numpy as np
 from keras import layers, ops
 
 from genie_tf.config import DynamicsConfig
+from genie_tf.dynamics.context import PictureEmbedding
 from genie_tf.dynamics.sampling import sample_tokens
-from genie_tf.episodes.dataset import Examples, Windows
+from genie_tf.episodes.dataset import Episodes, Examples, Windows
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.st_block import STBlock, distances, empty_past, extended, slot_distances
 
@@ -101,11 +102,12 @@ class MaskGitDynamics(SelfSupervisedModel):
         depth: Number of blocks.
         heads: Attention heads; divides `width`.
         window: Frames that a token attends to in one block, its own included.
+        context: Arguments `frame_size` and `grid` of `PictureEmbedding`, for tokens that change the picture before; otherwise None.
 
     Call arguments:
         inputs: A dict: `tokens` int (B, T, N), the true tokens; `past` int (B, T, N), the corrupted tokens, and `masked` bool
             (B, T, N), the tokens to predict, both from `training_masks`; `actions` int (B, T), where action t led from frame t to
-            frame t + 1 (the last is not used).
+            frame t + 1 (the last is not used); with `context`, `frames` uint8 (B, T, H, W, 3) (the last is not used).
 
     Returns:
         A dict: `logits` float32 (B, T - 1, N, K) of frames 1 … T - 1, and the scalars `loss` (cross-entropy in nats per masked
@@ -118,68 +120,90 @@ class MaskGitDynamics(SelfSupervisedModel):
     Settings = MaskGitSettings
     reported = ("accuracy",)
 
-    def __init__(self, codes, tokens, actions, width=192, depth=4, heads=4, window=4, **kwargs):
+    def __init__(self, codes, tokens, actions, width=192, depth=4, heads=4, window=4, context=None, **kwargs):
         super().__init__(**kwargs)
-        self.config = dict(codes=codes, tokens=tokens, actions=actions, width=width, depth=depth, heads=heads, window=window)
+        self.config = dict(
+            codes=codes, tokens=tokens, actions=actions, width=width, depth=depth, heads=heads, window=window, context=context
+        )
         self.codes, self.tokens, self.actions = codes, tokens, actions
         self.width, self.window = width, window
         self.mask_id, self.no_action = codes, actions
         self.embed_token = layers.Embedding(codes + 1, width, name="embed_token")
         self.embed_action = layers.Embedding(actions + 1, width, name="embed_action")
         self.embed_place = layers.Embedding(tokens + 1, width, name="embed_place")
+        self.embed_picture = PictureEmbedding(**context, tokens=tokens, width=width, name="embed_picture") if context else None
         self.blocks = [STBlock(heads, window, name=f"block_{i}") for i in range(depth)]
         self.norm = layers.RMSNormalization(name="norm")  # without its gain and the head's bias and float32, training is slower
         self.head = layers.Dense(codes, dtype="float32", name="head")
 
     @classmethod
-    def from_settings(cls, settings: MaskGitSettings, codes: int, tokens: int, actions: int) -> "MaskGitDynamics":
-        return cls(codes, tokens, actions, settings.width, settings.depth, settings.heads, settings.window)
+    def from_settings(
+        cls, settings: MaskGitSettings, codes: int, tokens: int, actions: int, context: dict | None = None
+    ) -> "MaskGitDynamics":
+        return cls(codes, tokens, actions, settings.width, settings.depth, settings.heads, settings.window, context)
 
     @staticmethod
-    def examples(windows: Windows, tokens: np.ndarray, actions: np.ndarray, settings: MaskGitSettings, codes: int) -> Sequences:
+    def examples(
+        recording: Episodes, tokens: np.ndarray, actions: np.ndarray, settings: MaskGitSettings, codes: int, context: bool
+    ) -> Sequences:
         """Sequences of `settings.length` frames.
 
         Args:
-            windows: Rows at which a sequence may begin.
+            recording: The episodes, R rows.
             tokens: int (R, N), tokens of every row.
             actions: int (R,), action of every row.
             settings: The model's settings.
             codes: K, size of the tokenizer's codebook.
+            context: Whether the model needs the frames too.
         """
 
         def take(rows):
             at = rows[:, None] + np.arange(settings.length)
-            return {"tokens": tokens[at].astype(np.int32), "actions": actions[at].astype(np.int32)}
+            pictures = {"frames": recording.frames(at)} if context else {}
+            return {"tokens": tokens[at].astype(np.int32), "actions": actions[at].astype(np.int32)} | pictures
 
-        return Sequences(windows, take, codes, settings.corruption)
+        return Sequences(recording.windows(settings.length), take, codes, settings.corruption)
 
     def build(self, input_shape=None):
         for block in self.blocks:
             block.build((None, None, self.tokens + 1, self.width))
         tokens, actions = keras.KerasTensor((1, 2, self.tokens), "int32"), keras.KerasTensor((1, 2), "int32")
-        masked = keras.KerasTensor((1, 2, self.tokens), "bool")
-        self.compute_output_spec({"tokens": tokens, "actions": actions, "past": tokens, "masked": masked})
+        inputs = {"tokens": tokens, "actions": actions, "past": tokens, "masked": keras.KerasTensor((1, 2, self.tokens), "bool")}
+        if self.embed_picture is not None:
+            inputs["frames"] = keras.KerasTensor((1, 2, *self.embed_picture.frame_size, 3), "uint8")
+        self.compute_output_spec(inputs)
 
-    def embed(self, tokens_BTN, actions_BT):
-        """Embeddings (B, T, 1 + N, D): first the action that led to each frame, then the frame's tokens."""
-        x = ops.concatenate([self.embed_action(actions_BT)[:, :, None], self.embed_token(tokens_BTN)], axis=2)
+    def embed(self, tokens_BTN, actions_BT, before_BTND=None):
+        """Embeddings (B, T, 1 + N, D): first the action that led to each frame, then the frame's tokens.
+
+        The embeddings `before_BTND` of the pictures before the frames are added to the tokens.
+        """
+        x = self.embed_token(tokens_BTN)
+        if before_BTND is not None:
+            x = x + before_BTND
+        x = ops.concatenate([self.embed_action(actions_BT)[:, :, None], x], axis=2)
         return x + self.embed_place(ops.arange(self.tokens + 1))
 
     def logits(self, x_BTND):
         return self.head(self.norm(x_BTND[:, :, 1:]))
 
-    def forward(self, clean_BTN, masked_BTN, actions_BT):
+    def forward(self, clean_BTN, masked_BTN, actions_BT, frames=None):
         """Logits (B, T - 1, N, K) of the masked frames 1 … T - 1, each given the clean frames before it.
 
         Args:
             clean_BTN: int32 (B, T, N), the past; frame T - 1 is not used.
             masked_BTN: int32 (B, T, N), `mask_id` where masked; frame 0 is not used.
             actions_BT: int32 (B, T), action t led from frame t to frame t + 1.
+            frames: uint8 (B, T, H, W, 3) if the model has a context; frame T - 1 is not used.
         """
         T = clean_BTN.shape[1]
         led_to_BT = ops.concatenate([ops.full_like(actions_BT[:, :1], self.no_action), actions_BT[:, :-1]], axis=1)
-        clean_x = self.embed(clean_BTN[:, :-1], led_to_BT[:, :-1])
-        masked_x = self.embed(masked_BTN[:, 1:], led_to_BT[:, 1:])
+        of_clean, of_masked = None, None
+        if self.embed_picture is not None:
+            of_masked = self.embed_picture(frames[:, :-1])
+            of_clean = ops.concatenate([self.embed_picture(ops.zeros_like(frames[:, :1])), of_masked[:, :-1]], axis=1)
+        clean_x = self.embed(clean_BTN[:, :-1], led_to_BT[:, :-1], of_clean)
+        masked_x = self.embed(masked_BTN[:, 1:], led_to_BT[:, 1:], of_masked)
         x = ops.concatenate([clean_x, masked_x], axis=1)
         back = distances(T - 1)
         distance = ops.concatenate([back, back + 1], axis=0)  # masked frame t attends to clean frames up to t - 1
@@ -193,7 +217,8 @@ class MaskGitDynamics(SelfSupervisedModel):
         tokens_BTN = ops.cast(inputs["tokens"], "int32")
         masked_BTN = ops.cast(inputs["masked"], "bool")
         guess_BTN = ops.where(masked_BTN, self.mask_id, tokens_BTN)
-        logits = self.forward(ops.cast(inputs["past"], "int32"), guess_BTN, ops.cast(inputs["actions"], "int32"))
+        past_BTN, actions_BT = (ops.cast(inputs[name], "int32") for name in ("past", "actions"))
+        logits = self.forward(past_BTN, guess_BTN, actions_BT, inputs.get("frames"))
         targets, masked = tokens_BTN[:, 1:], masked_BTN[:, 1:]
         weight = ops.cast(masked, "float32")
         weight = weight / ops.maximum(ops.sum(weight), 1.0)
@@ -207,9 +232,17 @@ class MaskGitDynamics(SelfSupervisedModel):
         """An empty cache of the 1 + N tokens of each frame."""
         return empty_past(self.blocks, batch, self.tokens + 1, self.width)
 
-    def extend(self, past, tokens_BN, led_by_B):
-        """Append a frame to the past. The action `led_by_B` led to the frame (`no_action` for the first frame)."""
-        x, distance, new = self.embed(tokens_BN[:, None], led_by_B[:, None]), slot_distances(past), []
+    def extend(self, past, tokens_BN, led_by_B, context=None):
+        """Append a frame to the past.
+
+        Args:
+            past: The cache.
+            tokens_BN: int32 (B, N).
+            led_by_B: int32 (B,), the action that led to the frame; `no_action` for the first frame.
+            context: Pictures before the frame, uint8 (B, H, W, 3), if the model has a context.
+        """
+        x = self.embed(tokens_BN[:, None], led_by_B[:, None], self._embedded(context))
+        distance, new = slot_distances(past), []
         for block, seen in zip(self.blocks[:-1], past["layers"]):
             out = block(x, past=seen, distance=distance)
             x = out["x"]
@@ -217,17 +250,23 @@ class MaskGitDynamics(SelfSupervisedModel):
         new.append(self.blocks[-1].remember(x))
         return extended(past, new)
 
-    def sample(self, past, actions_B, noise, temperature: float):
-        """Sample the tokens of the next frame after `past` under `actions_B`. Returns the dict of `sample_tokens`."""
-        distance = slot_distances(past)
+    def sample(self, past, actions_B, noise, temperature: float, context=None):
+        """Sample the tokens of the next frame after `past` under `actions_B`. Returns the dict of `sample_tokens`.
+
+        `context` is as in `extend`.
+        """
+        distance, before = slot_distances(past), self._embedded(context)
 
         def predict_logits(tokens_BN):
-            x = self.embed(tokens_BN[:, None], actions_B[:, None])
+            x = self.embed(tokens_BN[:, None], actions_B[:, None], before)
             for block, seen in zip(self.blocks, past["layers"]):
                 x = block(x, past=seen, distance=distance)["x"]
             return self.logits(x)[:, 0]
 
         return sample_tokens(predict_logits, noise, self.mask_id, temperature)
+
+    def _embedded(self, context):
+        return None if self.embed_picture is None else self.embed_picture(context[:, None])
 
     def get_config(self):
         return super().get_config() | self.config

@@ -20,7 +20,7 @@ from genie_tf.evaluation.reconstruction import reconstruct, tokenizer_figures
 from genie_tf.evaluation.report import Findings, grid, write_report
 from genie_tf.evaluation.rollouts import HORIZON, LASTING, PROMPT, Moments, dream_all, evaluation_windows, load_moments
 from genie_tf.files import alone, write_json, write_whole
-from genie_tf.stages import load_tokenizer, train_judge
+from genie_tf.stages import actions_for_tokenizer, load_tokenizer, train_judge
 from genie_tf.training.backend import compiled
 from genie_tf.training.loop import latest_checkpoint, load_checkpoint
 from genie_tf.world import World
@@ -97,9 +97,10 @@ def evaluate_tokenizer(config: Config) -> dict:
     test.check_size(tokenizer.frame_size, file.parent)
     rows = evaluation_windows(test, PROMPT + HORIZON, config.play.evaluation_windows, config.play.seed)
     films = test.frames(rows[:, None] + np.arange(PROMPT + HORIZON))
-    tokens, pictures = reconstruct(tokenizer, films)
+    actions = actions_for_tokenizer(config, {"test": test})["test"][rows[:, None] + np.arange(PROMPT + HORIZON - 1)]
+    tokens, pictures = reconstruct(tokenizer, films, actions)
     films = films[:, : pictures.shape[1]]
-    figures = tokenizer_figures(tokens, pictures, films, recorded_with(test))
+    figures = tokenizer_figures(tokens, pictures, films, recorded_with(test), tokenizer.given)
     show(figures)
     some = np.linspace(0, len(films) - 1, 4).astype(int)
     picture = grid([strip for i in some for strip in (films[i], pictures[i])], scale=4)
@@ -171,8 +172,8 @@ def evaluate(
     else:
         train_judge(config)
 
-    tokens, pictures = reconstruct(world.tokenizer, moments.frames)
-    figures = tokenizer_figures(tokens, pictures, moments.frames, game)
+    tokens, pictures = reconstruct(world.tokenizer, moments.frames, moments.actions)
+    figures = tokenizer_figures(tokens, pictures, moments.frames, game, world.tokenizer.given)
     figures |= play_figures(world, moments.frames[:1, :PROMPT], moments.actions[:1, : PROMPT - 1])
     every_key, for_long = (max(len(moments.rows) // part, 2) for part in (4, 8))  # moments for rollouts of every key; long rollouts
     rng = np.random.default_rng(settings.seed)
@@ -191,7 +192,7 @@ def evaluate(
     if game is not None and controls is not None:
         infer = compiled(load_checkpoint(folder, JUDGE, "dream_evaluate_tf.py")[0].infer)
         transitions = play_every_key(moments.episodes, moments.rows, game)
-        matched, played = counterfactual_figures(infer, moments, dreams["held"], world, game)
+        matched, played = counterfactual_figures(infer, moments, dreams["held"], code_of, world, game)
         figures |= (
             judge_figures(infer, moments.episodes, transitions, controls)
             | asked_figures(infer, moments, dreams["asked"], asked, game)

@@ -181,7 +181,7 @@ def asked_figures(infer, moments: Moments, dream: np.ndarray, asked: np.ndarray,
 
 
 def counterfactual_figures(
-    infer, moments: Moments, held: np.ndarray, world: World, game: RecordSettings
+    infer, moments: Moments, held: np.ndarray, codes: np.ndarray, world: World, game: RecordSettings
 ) -> tuple[dict, np.ndarray]:
     """Compare rollouts with the game, from the same moments under every key.
 
@@ -189,6 +189,7 @@ def counterfactual_figures(
         infer: The method `infer` of the judge. It predicts the key from the first frame of the rollouts and of the game.
         moments: The held-out windows.
         held: uint8 (M', K, 10, H, W, 3), the rollouts of the first M' moments.
+        codes: int (K,), the world's action for every key.
         world: The trained world.
         game: Settings of the recording.
 
@@ -200,13 +201,22 @@ def counterfactual_figures(
     actions = np.broadcast_to(controls.first[:, None], (len(held), len(controls), HORIZON))
     played = play_on(game, moments.episodes, rows, actions, "counterfactuals in the game")
     copy = np.repeat(moments.frames[: len(held), None, PROMPT - 1], len(controls), axis=1)
+    count, keys = played["alive"].shape[:2]
+    prompt = np.repeat(moments.frames[:count, :PROMPT], keys, axis=0)
+    pressed = np.concatenate(
+        [
+            np.repeat(moments.actions[:count, : PROMPT - 1], keys, axis=0),
+            np.tile(np.repeat(codes[:, None], HORIZON, axis=1), (count, 1)),
+        ],
+        axis=1,
+    )
+    films = np.concatenate([prompt, played["frames"].reshape(-1, *played["frames"].shape[2:])], axis=1)
+    pictures = reconstruct(world.tokenizer, films, pressed)[1][:, PROMPT:].reshape(played["frames"].shape)
     figures: dict = {}
     for step in MATCHED:
         shown, alive = played["frames"][:, :, step - 1], played["alive"][:, :, step - 1]
-        for row, dream in (("", held[:, :, step - 1]), ("_tokenizer", reconstruct(world.tokenizer, shown)[1]), ("_copy", copy)):
+        for row, dream in (("", held[:, :, step - 1]), ("_tokenizer", pictures[:, :, step - 1]), ("_copy", copy)):
             figures |= matching_figures(dream, shown, alive, step, row, controls)
-    count, keys = alive.shape
-    prompt = np.repeat(moments.frames[:count, :PROMPT], keys, axis=0)
     asked, groups = np.tile(np.arange(keys), count)[:, None], np.repeat(np.arange(count), keys)
     for row, shown, alive in (("", held, np.ones_like(played["alive"])), ("_game", played["frames"], played["alive"])):
         films = np.concatenate([prompt, shown[:, :, 0].reshape(-1, 1, *shown.shape[3:])], axis=1)

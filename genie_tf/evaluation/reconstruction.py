@@ -9,18 +9,19 @@ from genie_tf.evaluation.features import block_statistics
 from genie_tf.evaluation.frames import distance_figure
 from genie_tf.evaluation.game import LEVELS
 from genie_tf.evaluation.metrics import bootstrap_figure, mean_figure, perplexity, psnr, ssim
-from genie_tf.latent_action.registration import register
+from genie_tf.layers.registration import register
 from genie_tf.training.backend import compiled
 
 BATCH = 32  # films that are encoded at once
 
 
-def reconstruct(tokenizer, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def reconstruct(tokenizer, films: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Encode and decode films.
 
     Args:
         tokenizer: The tokenizer; a token grid stands for S frames.
         films: uint8 (M, L, H, W, 3). The last L mod S frames are left out.
+        actions: int (M, L - 1), the actions between the frames. A tokenizer that needs no actions does not read them.
 
     Returns:
         Tokens (M, L // S, N), and reconstructed frames uint8 (M, L // S * S, H, W, 3).
@@ -29,13 +30,14 @@ def reconstruct(tokenizer, films: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     tokens, pictures = [], []
     for first in range(0, len(films), BATCH):
         part = np.minimum(np.arange(first, first + BATCH), len(films) - 1)  # one shape: compiled once
-        seen, shown = tokenizer.memory(BATCH), tokenizer.memory(BATCH)
+        memory = tokenizer.memory(BATCH)
         some_tokens, some_pictures = [], []
         for t in range(0, films.shape[1] - stride + 1, stride):
             frames = films[part, t : t + stride] if stride > 1 else films[part, t]
-            encoded = encode(ops.convert_to_tensor(frames), seen)
-            decoded = decode(encoded["tokens"], shown)
-            seen, shown = encoded["memory"], decoded["memory"]
+            led_by = ops.convert_to_tensor(actions[part, max(t - 1, 0)].astype(np.int32))
+            encoded = encode(ops.convert_to_tensor(frames), memory, led_by)
+            decoded = decode(encoded["tokens"], encoded["memory"], led_by)
+            memory = decoded["memory"]
             some_tokens.append(ops.convert_to_numpy(encoded["tokens"]))
             some_pictures.append(np.reshape(ops.convert_to_numpy(decoded["frames"]), (BATCH, stride, *films.shape[2:])))
         tokens.append(np.stack(some_tokens, axis=1))
@@ -97,7 +99,9 @@ def psnr_of_pixels(pictures: np.ndarray, films: np.ndarray, pixels: np.ndarray) 
     return bootstrap_figure(of, groups, int(pixels.sum()))
 
 
-def tokenizer_figures(tokens: np.ndarray, pictures: np.ndarray, films: np.ndarray, game: RecordSettings | None) -> dict:
+def tokenizer_figures(
+    tokens: np.ndarray, pictures: np.ndarray, films: np.ndarray, game: RecordSettings | None, given: int = 0
+) -> dict:
     """Quality of the reconstruction, and use of the codebook.
 
     If a token grid stands for S > 1 frames, `tokenizer.psnr.1` … `tokenizer.psnr.S` are those of its first frame to its last.
@@ -107,7 +111,9 @@ def tokenizer_figures(tokens: np.ndarray, pictures: np.ndarray, films: np.ndarra
         pictures: uint8 (M, L, H, W, 3), reconstructed.
         films: uint8 (M, L, H, W, 3).
         game: Settings of the recorded game; None if unknown.
+        given: Number of frames at the start of each film that do not count, because the tokens do not show them.
     """
+    tokens, pictures, films = (x[:, given:] for x in (tokens, pictures, films))
     groups, n = list(tokens), films[..., 0, 0, 0].size
     stride, quality = films.shape[1] // tokens.shape[1], psnr(pictures, films)
     of_places = {f"tokenizer.psnr.{i + 1}": mean_figure(quality[:, i::stride].mean(axis=1)) for i in range(stride)}

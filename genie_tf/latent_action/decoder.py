@@ -5,8 +5,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from genie_tf.latent_action.registration import reach_in
 from genie_tf.layers.pixels import from_pixels, patchify, unpatchify
+from genie_tf.layers.registration import reach_in
 
 PATCH = 4
 AXES = ("columns", "rows")

@@ -23,13 +23,14 @@ from keras import layers, ops
 
 from genie_tf.config import Training
 from genie_tf.episodes.dataset import Episodes, Examples
+from genie_tf.episodes.motion import motion_of
 from genie_tf.errors import UserError
 from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.decoder import MotionDecoder
-from genie_tf.latent_action.registration import motion_of, reach_in, register
 from genie_tf.layers.convolutions import convolutions
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels
 from genie_tf.layers.quantizers.codes import perplexity
+from genie_tf.layers.registration import reach_in, register
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 
 PATCH = 2

@@ -5,13 +5,14 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.errors import UserError
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.quantizers import make_quantizer
-from genie_tf.layers.self_supervised import SelfSupervisedModel
+from genie_tf.tokenizer.base import Tokenizer
 from genie_tf.tokenizer.losses import ReconstructionLoss, TokenizerSettings, loss_settings
 
 
@@ -39,7 +40,7 @@ class ConvSettings(TokenizerSettings):
 
 
 @keras.saving.register_keras_serializable("genie_tf")
-class ConvTokenizer(SelfSupervisedModel):
+class ConvTokenizer(Tokenizer):
     """Converts frames to tokens and back: each token stands for a square of pixels.
 
     Args:
@@ -58,8 +59,6 @@ class ConvTokenizer(SelfSupervisedModel):
     """
 
     Settings = ConvSettings
-    stride = 1
-    reported = ("psnr", "perplexity")
 
     def __init__(self, quantizer, width=128, blocks=1, patch=4, seed=0, frame_size=FRAME_SIZE, losses=None, **kwargs):
         super().__init__(**kwargs)
@@ -87,7 +86,7 @@ class ConvTokenizer(SelfSupervisedModel):
         self.report(*self.reconstruction_loss.parts)
 
     @classmethod
-    def from_settings(cls, settings: ConvSettings, frame_size: tuple[int, int]) -> "ConvTokenizer":
+    def from_settings(cls, settings: ConvSettings, frame_size: tuple[int, int], actions: int = 0) -> "ConvTokenizer":
         """Make the model.
 
         Raises:
@@ -102,7 +101,7 @@ class ConvTokenizer(SelfSupervisedModel):
         return cls(asdict(s.quantizer), s.width, s.blocks, s.patch, s.seed, frame_size, loss_settings(s))
 
     @staticmethod
-    def examples(recording: Episodes, settings: ConvSettings) -> Examples:
+    def examples(recording: Episodes, settings: ConvSettings, actions: np.ndarray | None = None) -> Examples:
         """Films of one frame."""
         return Examples(recording.windows(1), lambda rows: recording.frames(rows[:, None]))
 
@@ -135,14 +134,11 @@ class ConvTokenizer(SelfSupervisedModel):
             "perplexity": quantization["perplexity"],
         }
 
-    def memory(self, batch: int) -> tuple:
-        return ()
-
-    def encode(self, frames, memory=()):
+    def encode(self, frames, memory=(), led_by=None):
         indices = self.quantizer(self._vectors(frames))["indices"]
         return {"tokens": ops.reshape(indices, (-1, self.tokens)), "memory": memory}
 
-    def decode(self, tokens, memory=()):
+    def decode(self, tokens, memory=(), led_by=None):
         quantized = self.quantizer.lookup(ops.reshape(tokens, (-1, *self.grid)))
         return {"frames": to_pixels(self._picture(quantized)), "memory": memory}
 

@@ -15,7 +15,7 @@ from genie_tf.layers.frame_norm import AdaptiveNorm, FrameNorm
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, to_pixels
 from genie_tf.layers.quantizers import make_quantizer
 from genie_tf.layers.quantizers.lookup_free import LookupFreeSettings
-from genie_tf.layers.self_supervised import SelfSupervisedModel
+from genie_tf.tokenizer.base import Tokenizer
 from genie_tf.tokenizer.blueprint import make_blocks, read_blueprint, stride_of
 from genie_tf.tokenizer.losses import ReconstructionLoss, TokenizerSettings, loss_settings
 
@@ -60,7 +60,7 @@ class MagViT2Settings(TokenizerSettings):
 
 
 @keras.saving.register_keras_serializable("genie_tf")
-class MagViT2Tokenizer(SelfSupervisedModel):
+class MagViT2Tokenizer(Tokenizer):
     """Converts films to tokens and back. Each token depends on the frames before it too.
 
     A layer follows each blueprint: one to the code vectors, and one to the pixels.
@@ -85,7 +85,6 @@ class MagViT2Tokenizer(SelfSupervisedModel):
     """
 
     Settings = MagViT2Settings
-    reported = ("psnr", "perplexity")
 
     def __init__(self, encoder, decoder, quantizer, seed=0, frame_size=FRAME_SIZE, losses=None, **kwargs):
         super().__init__(**kwargs)
@@ -109,7 +108,7 @@ class MagViT2Tokenizer(SelfSupervisedModel):
         self.report(*self.reconstruction_loss.parts)
 
     @classmethod
-    def from_settings(cls, settings: MagViT2Settings, frame_size: tuple[int, int]) -> "MagViT2Tokenizer":
+    def from_settings(cls, settings: MagViT2Settings, frame_size: tuple[int, int], actions: int = 0) -> "MagViT2Tokenizer":
         """Make the model.
 
         Raises:
@@ -122,7 +121,7 @@ class MagViT2Tokenizer(SelfSupervisedModel):
         return model
 
     @staticmethod
-    def examples(recording: Episodes, settings: MagViT2Settings) -> Examples:
+    def examples(recording: Episodes, settings: MagViT2Settings, actions: np.ndarray | None = None) -> Examples:
         """Films of `settings.length` frames."""
         return Examples(
             recording.windows(settings.length), lambda rows: recording.frames(rows[:, None] + np.arange(settings.length))
@@ -176,12 +175,12 @@ class MagViT2Tokenizer(SelfSupervisedModel):
             "perplexity": quantization["perplexity"],
         }
 
-    def encode(self, frames, memory):
+    def encode(self, frames, memory, led_by=None):
         x = from_pixels(frames if self.stride > 1 else frames[:, None])
         quantization, after = self._encoded(x, memory["encoder"])
         return {"tokens": ops.reshape(quantization["indices"], (-1, self.tokens)), "memory": memory | {"encoder": after}}
 
-    def decode(self, tokens, memory):
+    def decode(self, tokens, memory, led_by=None):
         quantized = self.quantizer.lookup(ops.reshape(tokens, (-1, 1, *self.grid)))
         x, after = self._decoded(quantized, memory["decoder"])
         return {"frames": to_pixels(x if self.stride > 1 else x[:, 0]), "memory": memory | {"decoder": after}}

@@ -13,8 +13,8 @@ from genie_tf.errors import UserError
 from genie_tf.layers.norm import rms_normalize
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.quantizers import make_quantizer
-from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.st_block import STBlock, distances, empty_past, extended, slot_distances
+from genie_tf.tokenizer.base import Tokenizer
 from genie_tf.tokenizer.losses import ReconstructionLoss, TokenizerSettings, loss_settings
 
 
@@ -44,7 +44,7 @@ class STViViTSettings(TokenizerSettings):
 
 
 @keras.saving.register_keras_serializable("genie_tf")
-class STViViTTokenizer(SelfSupervisedModel):
+class STViViTTokenizer(Tokenizer):
     """Converts films to tokens and back: each token stands for a patch, given the frames before.
 
     The tokens of a frame depend on this frame and on earlier frames. Its reconstruction depends on its own and on earlier tokens.
@@ -69,8 +69,6 @@ class STViViTTokenizer(SelfSupervisedModel):
     """
 
     Settings = STViViTSettings
-    reported = ("psnr", "perplexity")
-    stride = 1
 
     def __init__(
         self, quantizer, width=128, depth=2, heads=4, patch=8, window=4, seed=0, frame_size=FRAME_SIZE, losses=None, **kwargs
@@ -98,7 +96,7 @@ class STViViTTokenizer(SelfSupervisedModel):
         self.report(*self.reconstruction_loss.parts)
 
     @classmethod
-    def from_settings(cls, settings: STViViTSettings, frame_size: tuple[int, int]) -> "STViViTTokenizer":
+    def from_settings(cls, settings: STViViTSettings, frame_size: tuple[int, int], actions: int = 0) -> "STViViTTokenizer":
         """Make the model.
 
         Raises:
@@ -113,7 +111,7 @@ class STViViTTokenizer(SelfSupervisedModel):
         return cls(asdict(s.quantizer), *sizes, s.seed, frame_size, loss_settings(s))
 
     @staticmethod
-    def examples(recording: Episodes, settings: STViViTSettings) -> Examples:
+    def examples(recording: Episodes, settings: STViViTSettings, actions: np.ndarray | None = None) -> Examples:
         """Films of `settings.length` frames."""
         steps = np.arange(settings.length)
         return Examples(recording.windows(settings.length), lambda rows: recording.frames(rows[:, None] + steps))
@@ -152,15 +150,16 @@ class STViViTTokenizer(SelfSupervisedModel):
         }
 
     def memory(self, batch: int) -> dict:
-        return empty_past(self.encoder, batch, self.tokens, self.width)
+        blocks = {"encoder": self.encoder, "decoder": self.decoder}
+        return {name: empty_past(some, batch, self.tokens, self.width) for name, some in blocks.items()}
 
-    def encode(self, frames, memory):
-        vectors, memory = self._vectors(from_pixels(frames[:, None]), memory)
-        return {"tokens": self.quantizer(vectors)["indices"][:, 0], "memory": memory}
+    def encode(self, frames, memory, led_by=None):
+        vectors, after = self._vectors(from_pixels(frames[:, None]), memory["encoder"])
+        return {"tokens": self.quantizer(vectors)["indices"][:, 0], "memory": memory | {"encoder": after}}
 
-    def decode(self, tokens, memory):
-        pictures, memory = self._pictures(self.quantizer.lookup(tokens[:, None]), memory)
-        return {"frames": to_pixels(pictures[:, 0]), "memory": memory}
+    def decode(self, tokens, memory, led_by=None):
+        pictures, after = self._pictures(self.quantizer.lookup(tokens[:, None]), memory["decoder"])
+        return {"frames": to_pixels(pictures[:, 0]), "memory": memory | {"decoder": after}}
 
     def get_config(self):
         return super().get_config() | self.config

@@ -1,13 +1,7 @@
 """Registration: the shift between two frames with the least squared difference. FFTs compute all shifts at once."""
 
-from pathlib import Path
-
 import numpy as np
 from keras import ops
-
-from genie_tf.episodes.codes import cached_codes, codes_of_rows
-from genie_tf.episodes.dataset import Episodes
-from genie_tf.training.backend import compiled
 
 REACH = {"rows": 26 / 64, "columns": 12 / 64}  # the largest shift in both directions, as a part of the frame's height and width
 BLOCK = 32  # the padded picture is a multiple of it
@@ -16,6 +10,45 @@ BLOCK = 32  # the padded picture is a multiple of it
 def reach_in(frame_size: tuple[int, int]) -> dict[str, int]:
     """The largest shift in pixels: `rows`, `columns`."""
     return {axis: round(part * side) for (axis, part), side in zip(REACH.items(), frame_size)}
+
+
+def whole_shift(motion_B3, frame_size: tuple[int, int]):
+    """The shift of `register` in whole pixels, as one number: int32 (B,), less than `shifts_in`."""
+    reach, width = reach_in(frame_size), 2 * reach_in(frame_size)["columns"] + 1
+    column, row = (ops.cast(ops.round(motion_B3[:, axis]), "int32") for axis in (0, 1))
+    return (row + reach["rows"]) * width + column + reach["columns"]
+
+
+def shifts_in(frame_size: tuple[int, int]) -> int:
+    """Number of shifts in whole pixels."""
+    reach = reach_in(frame_size)
+    return (2 * reach["rows"] + 1) * (2 * reach["columns"] + 1)
+
+
+def shifted(x_BHWC, shift_B):
+    """Shift pictures by whole pixels.
+
+    Args:
+        x_BHWC: float (B, H, W, C).
+        shift_B: int32 (B,), from `whole_shift`.
+
+    Returns:
+        float (B, H, W, C + 1): the shifted pictures, 0 where the shift brings nothing into the picture, and a channel that is 1
+        where it does and 0 elsewhere.
+    """
+    height, width = x_BHWC.shape[1:3]
+    reach = reach_in((height, width))
+    columns = 2 * reach["columns"] + 1
+    down_B, right_B = shift_B // columns - reach["rows"], shift_B % columns - reach["columns"]
+    x = ops.concatenate([x_BHWC, ops.ones_like(x_BHWC[..., :1])], axis=-1)
+    x = ops.einsum("bij,bjkc->bikc", _moving(down_B, height), x)
+    return ops.einsum("blk,bikc->bilc", _moving(right_B, width), x)
+
+
+def _moving(by_B, side: int):
+    """Matrices float32 (B, side, side) that move the entries of a vector by `by_B` places, and fill up with zeros."""
+    place = ops.arange(side, dtype="int32")
+    return ops.cast(ops.equal(place[:, None] - by_B[:, None, None], place), "float32")
 
 
 def _overlap(frame_size: tuple[int, int]) -> np.ndarray:
@@ -78,14 +111,3 @@ def register(first, second):
     y = part(at(inner_row - 1, inner_column), at(inner_row + 1, inner_column)) + ops.cast(inner_row - up, "float32")
     same = ops.all(ops.equal(first, second), axis=(1, 2, 3))[:, None]
     return ops.where(same, 0.0, ops.stack([x, y, ops.maximum(least, 0.0)], axis=1))
-
-
-def motion_of(recording: Episodes, folder: Path) -> np.ndarray:
-    """Output of `register` for every row and its next row, cached in `folder`: float32 (R, 3), 0 at an episode's last row."""
-    compare = compiled(register)
-
-    def compute(rows):
-        frames = recording.frames(rows[:, None] + np.arange(2))
-        return ops.convert_to_numpy(compare(*(ops.convert_to_tensor(frames[:, i]) for i in range(2))))
-
-    return cached_codes("motion", recording, folder, f"{register.__name__} {REACH}", codes_of_rows(recording, 2, compute))

@@ -1,0 +1,20 @@
+"""The base class of all tokenizers."""
+
+from genie_tf.layers.self_supervised import SelfSupervisedModel
+
+
+class Tokenizer(SelfSupervisedModel):
+    """A tokenizer that converts each frame separately. Others override what differs: see `genie_tf.tokenizer`."""
+
+    stride = 1
+    given = 0
+    needs_actions = False
+    reported = ("psnr", "perplexity")
+
+    def memory(self, batch: int):
+        """What is remembered before the first frame: nothing."""
+        return ()
+
+    def context(self, memory):
+        """The pictures without which the next tokens say nothing: none."""
+        return None
