@@ -28,10 +28,10 @@ setup: .venv/installed ## make .venv and install the pinned requirements, once
 demo: setup ## record, train, evaluate: a world to play, in about 35 minutes on 2 cores
 	@echo "1/6 record: CoinRun episodes of a random agent"
 	@./data_collect.bash $(WORKERS) --config $(CONFIG)
-	@echo "2/6 tokenizer: each frame becomes 64 tokens, and back"
-	@$(RUN) tokenizer_training.py --config $(CONFIG)
-	@echo "3/6 latent actions: the action between two frames, found without labels"
+	@echo "2/6 latent actions: the action between two frames, found without labels"
 	@$(RUN) idm_training.py --config $(CONFIG)
+	@echo "3/6 tokenizer: each frame becomes a few tokens, and back"
+	@$(RUN) tokenizer_training.py --config $(CONFIG)
 	@echo "4/6 dynamics: learn the next frame's tokens, from past tokens and actions"
 	@$(RUN) dream_train_tf.py --config $(CONFIG)
 	@echo "5/6 evaluation: sharpness and obedience, on held-out levels"

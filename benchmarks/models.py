@@ -17,9 +17,8 @@ from genie_tf.quiet import quiet
 
 WARM, LEAST, SECONDS = 2, 5, 3.0  # untimed calls at the start; minimum number of timed calls; their minimum total in seconds
 PLAIN, FULL = "configs/coinrun_plain.yaml", "configs/coinrun.yaml"
-CODES = 1024
 CONVERTED = 256  # frames that are encoded or decoded at once
-GRID = 64  # tokens per frame of the tokenizer; with other numbers, play is measured without pixels
+GRID = 64  # tokens per frame of the rows that vary something else
 
 
 # Measuring -----------------------------------------------------------------------------------------
@@ -117,13 +116,43 @@ def size_of(config: Config) -> tuple[int, int]:
     return config.record.height, config.record.width
 
 
-def make_tokenizer(config: Config):
-    return class_of("tokenizer", config.tokenizer.kind).from_settings(config.tokenizer, size_of(config))
+class NoPixels:
+    """A placeholder tokenizer for other numbers of tokens: its frames are the tokens."""
+
+    given, codes = 0, 1024
+
+    def __init__(self, tokens: int):
+        self.tokens = tokens
+
+    def build(self):
+        pass
+
+    def memory(self, batch):
+        return ()
+
+    def context(self, memory):
+        return None
+
+    def encode(self, frames, memory, led_by=None):
+        return {"tokens": frames, "memory": memory}
+
+    def decode(self, tokens, memory, led_by=None):
+        return {"frames": tokens, "memory": memory}
 
 
-def make_dynamics(config: Config, tokens: int):
+def make_tokenizer(config: Config, tokens: int | None = None):
+    """The tokenizer of the settings, or a placeholder without pixels with `tokens` tokens per frame."""
+    if tokens:
+        return NoPixels(tokens)
+    model = class_of("tokenizer", config.tokenizer.kind)
+    return model.from_settings(config.tokenizer, size_of(config), config.latent_action.codes)
+
+
+def make_dynamics(config: Config, tokenizer):
     settings = config.dynamics
-    return class_of("dynamics", settings.kind).from_settings(settings, CODES, tokens, config.latent_action.codes)
+    context = {"frame_size": tokenizer.frame_size, "grid": tokenizer.grid} if tokenizer.given else None
+    model = class_of("dynamics", settings.kind)
+    return model.from_settings(settings, tokenizer.codes, tokenizer.tokens, config.latent_action.codes, context)
 
 
 def random_frames(config: Config, *shape: int) -> np.ndarray:
@@ -135,8 +164,13 @@ def train_tokenizer(precision: str) -> dict:
 
     keras.mixed_precision.set_global_policy(precision)
     config = read_config(PLAIN, {})
-    settings = config.tokenizer
-    return training(make_tokenizer(config), random_frames(config, settings.batch_size, 1), settings, settings.batch_size * GRID)
+    settings, tokenizer = config.tokenizer, make_tokenizer(config)
+    length = getattr(settings, "length", 1)
+    batch: Any = random_frames(config, settings.batch_size, length)
+    if tokenizer.needs_actions:
+        batch = {"frames": batch, "actions": np.zeros((settings.batch_size, length), np.int32)}
+    tokens = settings.batch_size * (length - tokenizer.given) * tokenizer.tokens
+    return training(tokenizer, batch, settings, tokens)
 
 
 def convert(precision: str, file: str, way: str) -> dict:
@@ -151,16 +185,17 @@ def convert(precision: str, file: str, way: str) -> dict:
     tokenizer = make_tokenizer(config)
     tokenizer.build()
     frames, memory = keras.ops.convert_to_tensor(random_frames(config, CONVERTED)), tokenizer.memory(CONVERTED)
-    encoded = tokenizer.encode(frames, memory)["tokens"]
+    led_by = keras.ops.zeros((CONVERTED,), "int32")
+    encoded = tokenizer.encode(frames, memory, led_by)["tokens"]
     function, given, name = {
         "encode": (tokenizer.encode, frames, "tokens"),
         "decode": (tokenizer.decode, encoded, "frames"),
     }[way]
     run = compiled(function)
-    products = Products(function, given, memory)
+    products = Products(function, given, memory, led_by)
 
     def once():
-        return keras.ops.convert_to_numpy(run(given, memory)[name])
+        return keras.ops.convert_to_numpy(run(given, memory, led_by)[name])
 
     return beside_products(once, products, "frames/s", CONVERTED * tokenizer.tokens, CONVERTED)
 
@@ -181,36 +216,26 @@ def train_latent_action(precision: str) -> dict:
     return training(model, batch, settings, settings.batch_size)  # one code per transition
 
 
-def train_dynamics(precision: str, file: str, tokens: int, changes: dict) -> dict:
+def train_dynamics(precision: str, file: str, tokens: int | None, changes: dict) -> dict:
+    """A training step of the dynamics of the settings' tokenizer, or with `tokens` tokens per frame."""
     import keras
 
     from genie_tf.dynamics.maskgit import training_masks
 
     keras.mixed_precision.set_global_policy(precision)
     config, rng = read_config(file, changes), np.random.default_rng(0)
-    settings = config.dynamics
-    shape = (settings.batch_size, settings.length, tokens)
-    truth = rng.integers(0, CODES, shape).astype(np.int32)
+    settings, tokenizer = config.dynamics, make_tokenizer(config, tokens)
+    shape = (settings.batch_size, settings.length, tokenizer.tokens)
+    truth = rng.integers(0, tokenizer.codes, shape).astype(np.int32)
     batch = {"tokens": truth, "actions": rng.integers(0, config.latent_action.codes, shape[:2]).astype(np.int32)}
-    batch |= training_masks(rng, truth, CODES, settings.corruption)
-    return training(make_dynamics(config, tokens), batch, settings, truth.size)
+    batch |= training_masks(rng, truth, tokenizer.codes, settings.corruption)
+    if tokenizer.given:
+        batch["frames"] = random_frames(config, *shape[:2])
+    return training(make_dynamics(config, tokenizer), batch, settings, truth.size)
 
 
-class NoPixels:
-    """A placeholder tokenizer for other numbers of tokens: its frames are the tokens."""
-
-    def memory(self, batch):
-        return ()
-
-    def encode(self, frames, memory):
-        return {"tokens": frames, "memory": memory}
-
-    def decode(self, tokens, memory):
-        return {"frames": tokens, "memory": memory}
-
-
-def play(precision: str, file: str, tokens: int, changes: dict) -> dict:
-    """One step of play with one player."""
+def play(precision: str, file: str, tokens: int | None, changes: dict) -> dict:
+    """One step of play with one player, of the settings' tokenizer or with `tokens` tokens per frame."""
     import keras
 
     from benchmarks.products import Products
@@ -219,16 +244,16 @@ def play(precision: str, file: str, tokens: int, changes: dict) -> dict:
 
     keras.mixed_precision.set_global_policy(precision)
     config = read_config(file, changes)
-    models = [make_tokenizer(config), make_dynamics(config, tokens)]
-    for model in models:
-        model.build()
-    tokenizer: Any = models[0] if tokens == GRID else NoPixels()
-    world = World(tokenizer, None, models[1], {}, config.play.sampling_steps)
-    world.past, world.memory = models[1].empty_past(1), tokenizer.memory(1)
-    action = np.zeros(1, np.int32)
-    noise = sampling_noise(1, tokens, CODES, config.play.sampling_steps, keras.random.SeedGenerator(0))
+    tokenizer = make_tokenizer(config, tokens)
+    dynamics = make_dynamics(config, tokenizer)
+    tokenizer.build()
+    dynamics.build()
+    world = World(tokenizer, None, dynamics, {}, config.play.sampling_steps)
+    world.past, world.memory = dynamics.empty_past(1), tokenizer.memory(1)
+    action, seed = np.zeros(1, np.int32), keras.random.SeedGenerator(0)
+    noise = sampling_noise(1, tokenizer.tokens, tokenizer.codes, config.play.sampling_steps, seed)
     products = Products(world._next_frame, world.past, world.memory, keras.ops.convert_to_tensor(action), noise)
-    return beside_products(lambda: world.step(action), products, "frames/s", tokens)
+    return beside_products(lambda: world.step(action), products, "frames/s", tokenizer.tokens)
 
 
 def measured(measure, *arguments):
@@ -241,11 +266,11 @@ ROWS = {
     "encode": measured(convert, PLAIN, "encode"),
     "decode": measured(convert, PLAIN, "decode"),
     "train.latent_action": measured(train_latent_action),
-    "train.dynamics": measured(train_dynamics, PLAIN, GRID, {}),
+    "train.dynamics": measured(train_dynamics, PLAIN, None, {}),
     "train.dynamics.256": measured(train_dynamics, PLAIN, GRID, {"width": 256}),
-    "train.dynamics.coinrun": measured(train_dynamics, FULL, GRID, {}),
-    "play": measured(play, PLAIN, GRID, {}),
-    "play.coinrun": measured(play, FULL, GRID, {}),
+    "train.dynamics.coinrun": measured(train_dynamics, FULL, None, {}),
+    "play": measured(play, PLAIN, None, {}),
+    "play.coinrun": measured(play, FULL, None, {}),
 }
 for length in CONTEXTS:
     ROWS[f"train.context.{length}"] = measured(train_dynamics, PLAIN, GRID, {"length": length, "window": length})

@@ -254,8 +254,8 @@ def train_world_model(config: Config, live: bool = False):
         The folder of the last checkpoint, `model/<world>/world_model_<epochs>`.
 
     Raises:
-        UserError: true actions are requested, but the recording has episodes without them, or the tokenizer sees latent actions;
-            or a token grid stands for several frames.
+        UserError: true actions are requested, but the recording has episodes without them; or a token grid stands for several
+            frames.
     """
     settings = config.dynamics
     model = class_of("dynamics", settings.kind)
@@ -270,8 +270,6 @@ def train_world_model(config: Config, live: bool = False):
             f"a token grid of {tokenizer_file.parent} stands for {tokenizer.stride} frames: dynamics of several frames a step are "
             "not supported yet"
         )
-    if tokenizer.needs_actions and guided:
-        raise UserError(f"{tokenizer_file.parent} sees latent actions: train with --dynamics.actions latent")
     codes, tokens = tokenizer.codes, tokens_of(config, episodes)
     context = {"frame_size": tokenizer.frame_size, "grid": tokenizer.grid} if tokenizer.given else None
     inputs = {"recording": episodes["train"].fingerprint, "tokenizer": fingerprint(tokenizer_file)}

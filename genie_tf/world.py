@@ -9,6 +9,7 @@ from keras import ops
 from genie_tf.config import IDM_MODEL, TOKENIZER, world_model
 from genie_tf.dynamics.sampling import sampling_noise
 from genie_tf.episodes.codes import fingerprint
+from genie_tf.episodes.controls import NONE
 from genie_tf.errors import UserError
 from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.keymap import load_keymap
@@ -31,6 +32,7 @@ class World:
         sampling_steps: MaskGIT steps per frame.
         temperature: Temperature of the drawn tokens.
         seed: Seed of the sampling.
+        led_by: int (A + 1,), the action that the tokenizer sees for each of the world's A actions and for none. None: the same.
 
     Example:
         world = World.load("model/coinrun_plain")
@@ -47,9 +49,11 @@ class World:
         sampling_steps: int = 4,
         temperature: float = 0.5,
         seed: int = 0,
+        led_by: np.ndarray | None = None,
     ):
         self.tokenizer, self.latent_action, self.dynamics, self.keymap = tokenizer, latent_action, dynamics, keymap
         self.sampling_steps, self.temperature = sampling_steps, temperature
+        self.led_by = np.arange(dynamics.actions + 1) if led_by is None else led_by
         self.noise_seed = keras.random.SeedGenerator(seed)
         self.past = None  # of the dynamics
         self.memory = None  # of the tokenizer
@@ -78,12 +82,19 @@ class World:
             keymap = load_keymap(inputs["latent_action"].parent, latent_action.codes)
         dynamics, file = load_checkpoint(folder, world_model(guided), "dream_train_tf.py")
         trained_on = load_facts(file.parent, "dream_train_tf.py")["inputs"]
+        led_by = None
         if guided:
             keymap = load_keymap(file.parent, dynamics.actions, "dream_train_tf.py")
+            if tokenizer.needs_actions:  # it sees the latent action of the same key
+                latent_action_file = load_checkpoint(folder, IDM_MODEL, "idm_training.py")[1]
+                code_of = load_keymap(latent_action_file.parent, tokenizer.actions)
+                led_by = np.array([*[code_of.get(NONE, 0)] * dynamics.actions, tokenizer.actions])
+                for key, action in keymap.items():
+                    led_by[action] = code_of.get(key, led_by[action])
         for name, model_file in inputs.items():
             if trained_on.get(name) != fingerprint(model_file):
                 raise UserError(f"{file.parent} was trained on another {name} model: run `python dream_train_tf.py` again")
-        return cls(tokenizer, latent_action, dynamics, keymap, **settings)
+        return cls(tokenizer, latent_action, dynamics, keymap, led_by=led_by, **settings)
 
     def infer_actions(self, frames: np.ndarray) -> np.ndarray:
         """Infer the latent actions int32 (B, P - 1) between frames uint8 (B, P, H, W, 3).
@@ -161,15 +172,16 @@ class World:
 
     def _next_observed(self, past, memory, frames, actions):
         """The past and the tokenizer's memory after given frames."""
-        encoded = self.tokenizer.encode(frames, memory, actions)
+        led_by = ops.take(self.led_by, actions)
+        encoded = self.tokenizer.encode(frames, memory, led_by)
         past = self.dynamics.extend(past, encoded["tokens"], actions, self.tokenizer.context(memory))
-        return past, self.tokenizer.decode(encoded["tokens"], encoded["memory"], actions)["memory"]
+        return past, self.tokenizer.decode(encoded["tokens"], encoded["memory"], led_by)["memory"]
 
     def _next_frame(self, past, memory, actions, noise):
         """The predicted frame, the past and the tokenizer's memory after it."""
         context = self.tokenizer.context(memory)
         tokens = self.dynamics.sample(past, actions, noise, self.temperature, context)["tokens"]
-        decoded = self.tokenizer.decode(tokens, memory, actions)
+        decoded = self.tokenizer.decode(tokens, memory, ops.take(self.led_by, actions))
         return decoded["frames"], self.dynamics.extend(past, tokens, actions, context), decoded["memory"]
 
     @property

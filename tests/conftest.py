@@ -165,7 +165,7 @@ def tiny(tmp_path_factory, worker_id) -> Place:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
             place = Place(tmp_path_factory.mktemp("making"))
-            for script in ("extract.py", "tokenizer_training.py", "idm_training.py", "dream_train_tf.py", "dream_evaluate_tf.py"):
+            for script in ("extract.py", "idm_training.py", "tokenizer_training.py", "dream_train_tf.py", "dream_evaluate_tf.py"):
                 place.make(script)
             place.folder.rename(made)
     return copied(made, tmp_path_factory.mktemp("tiny") / "world")

@@ -5,7 +5,7 @@ import pytest
 from conftest import ROOT, Place
 from nbclient import NotebookClient
 
-PICTURES = {"1_record": 1, "2_tokenize": 2, "3_latent_actions": 2, "4_dynamics": 1, "5_play": 1}
+PICTURES = {"1_record": 1, "2_latent_actions": 2, "3_tokenize": 2, "4_dynamics": 1, "5_play": 1}
 
 
 @pytest.mark.slow

@@ -172,7 +172,7 @@ def evaluate(
     else:
         train_judge(config)
 
-    tokens, pictures = reconstruct(world.tokenizer, moments.frames, moments.actions)
+    tokens, pictures = reconstruct(world.tokenizer, moments.frames, world.led_by[moments.actions])
     figures = tokenizer_figures(tokens, pictures, moments.frames, game, world.tokenizer.given)
     figures |= play_figures(world, moments.frames[:1, :PROMPT], moments.actions[:1, : PROMPT - 1])
     every_key, for_long = (max(len(moments.rows) // part, 2) for part in (4, 8))  # moments for rollouts of every key; long rollouts

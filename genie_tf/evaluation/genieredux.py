@@ -72,7 +72,7 @@ def evaluate_genieredux(config: Config, inception_weights: str | None = None) ->
         moments = load_moments(config, world, True)
         figures |= rows_of_world(world, moments, "guided", moments.actions[:, PROMPT - 1 :], seed, fid)
     truth = moments.truth
-    pictures = reconstruct(world.tokenizer, moments.frames, moments.actions)[1][:, PROMPT:]
+    pictures = reconstruct(world.tokenizer, moments.frames, world.led_by[moments.actions])[1][:, PROMPT:]
     figures["genieredux.tokenizer.psnr"] = mean_figure(psnr(pictures, truth).mean(axis=1))
     figures["genieredux.tokenizer.ssim"] = mean_figure(ssim(pictures, truth).mean(axis=1))
     figures |= fid("tokenizer", pictures, truth)

@@ -211,7 +211,7 @@ def counterfactual_figures(
         axis=1,
     )
     films = np.concatenate([prompt, played["frames"].reshape(-1, *played["frames"].shape[2:])], axis=1)
-    pictures = reconstruct(world.tokenizer, films, pressed)[1][:, PROMPT:].reshape(played["frames"].shape)
+    pictures = reconstruct(world.tokenizer, films, world.led_by[pressed])[1][:, PROMPT:].reshape(played["frames"].shape)
     figures: dict = {}
     for step in MATCHED:
         shown, alive = played["frames"][:, :, step - 1], played["alive"][:, :, step - 1]

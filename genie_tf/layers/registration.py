@@ -1,10 +1,11 @@
-"""Registration: the shift between two frames with the least squared difference. FFTs compute all shifts at once."""
+"""Registration: the shift between two frames with the least squared difference. Fourier transforms compute all shifts at once."""
+
+import functools
 
 import numpy as np
 from keras import ops
 
 REACH = {"rows": 26 / 64, "columns": 12 / 64}  # the largest shift in both directions, as a part of the frame's height and width
-BLOCK = 32  # the padded picture is a multiple of it
 
 
 def reach_in(frame_size: tuple[int, int]) -> dict[str, int]:
@@ -51,23 +52,43 @@ def _moving(by_B, side: int):
     return ops.cast(ops.equal(place[:, None] - by_B[:, None, None], place), "float32")
 
 
-def _overlap(frame_size: tuple[int, int]) -> np.ndarray:
-    """Number of pixels in which two frames overlap under each shift: (2 R + 1 rows, 2 R + 1 columns)."""
-    rows, columns = (side - np.abs(np.arange(-reach, reach + 1)) for side, reach in zip(frame_size, reach_in(frame_size).values()))
-    return np.outer(rows, columns).astype(np.float32)
+@functools.cache
+def _matrices(side: int, reach: int) -> dict[str, np.ndarray]:
+    """What `register` multiplies the rows or the columns of a picture by, float32. N = side + reach, so that no shift wraps around.
+
+    - `cos`, `sin` (N, side): a discrete Fourier transform of N frequencies.
+    - `back_cos`, `back_sin` (2 reach + 1, N): its inverse at the shifts -reach … reach.
+    - `kept` (2 reach + 1, side): 1 where the shift leaves an entry inside, 0 elsewhere.
+    """
+    size, shifts, place = side + reach, np.arange(-reach, reach + 1), np.arange(side)
+    angle, back = (2 * np.pi / size * np.outer(one, other) for one, other in ((np.arange(size), place), (shifts, np.arange(size))))
+    moved = place + shifts[:, None]
+    matrices = {
+        "cos": np.cos(angle), "sin": np.sin(angle), "back_cos": np.cos(back) / size, "back_sin": np.sin(back) / size,
+        "kept": (moved >= 0) & (moved < side),
+    }  # fmt: skip
+    return {name: matrix.astype(np.float32) for name, matrix in matrices.items()}
 
 
-def _spectrum(x_BHW):
-    """Fourier transform of pictures padded with zeros, so that a shift does not wrap around: real and imaginary part."""
-    size = x_BHW.shape[1:]
-    padding = ((0, -(-(side + reach) // BLOCK) * BLOCK - side) for side, reach in zip(size, reach_in(size).values()))
-    x = ops.pad(x_BHW, ((0, 0), *padding))
-    return ops.fft2((x, ops.zeros_like(x)))
+def _spectrum(x_BHW, rows, columns):
+    """Real and imaginary part (B, rows, half of the columns) of the Fourier transform of real pictures."""
+    half = len(columns["cos"]) // 2 + 1
+    x = ops.matmul(x_BHW, np.concatenate([columns["cos"][:half], columns["sin"][:half]]).T)
+    x = ops.matmul(np.concatenate([rows["cos"], rows["sin"]]), x)
+    (cos_cos, cos_sin), (sin_cos, sin_sin) = (ops.split(part, 2, axis=2) for part in ops.split(x, 2, axis=1))
+    return cos_cos - sin_sin, -(sin_cos + cos_sin)
 
 
-def _product(x, y):
-    """Spectrum of the correlation of two pictures from their spectra: the conjugate of x times y."""
-    return x[0] * y[0] + x[1] * y[1], x[0] * y[1] - x[1] * y[0]
+def _correlation(a_BHW, b_BHW, rows, columns):
+    """The sum of products of two pictures at every shift within reach: (B, shifts in rows, shifts in columns)."""
+    (a, ia), (b, ib) = (_spectrum(x, rows, columns) for x in (a_BHW, b_BHW))
+    real, imaginary = a * b + ia * ib, a * ib - ia * b
+    cos, sin = rows["back_cos"], rows["back_sin"]
+    real, imaginary = ops.matmul(cos, real) - ops.matmul(sin, imaginary), ops.matmul(sin, real) + ops.matmul(cos, imaginary)
+    size, half = len(columns["cos"]), real.shape[-1]
+    twice = np.where((np.arange(half) == 0) | (2 * np.arange(half) == size), 1, 2).astype(np.float32)  # the other half is mirrored
+    cos, sin = (columns[name][:, :half] * twice for name in ("back_cos", "back_sin"))
+    return ops.matmul(real, cos.T) - ops.matmul(imaginary, sin.T)
 
 
 def register(first, second):
@@ -83,17 +104,21 @@ def register(first, second):
 
     Reference:
         Anuta 1970, "Spatial registration of multispectral and multitemporal digital imagery using fast Fourier transform
-        techniques". Fractions of a pixel come from the parabola through the least difference and its neighbours.
+        techniques". Here the transforms are matrix products, of the needed shifts alone. Fractions of a pixel come from the
+        parabola through the least difference and its neighbours.
     """
     a, b = (ops.mean(ops.cast(frames, "float32"), axis=-1) / 255.0 for frames in (first, second))
-    whole = _spectrum(ops.ones_like(a[:1]))
-    terms = (_product(_spectrum(a * a), whole), _product(whole, _spectrum(b * b)), _product(_spectrum(a), _spectrum(b)))
-    squares = ops.ifft2(tuple(left + right - 2.0 * both for left, right, both in zip(*terms)))[0]
     up, left = reach_in(first.shape[1:3]).values()
     height, width = 2 * up + 1, 2 * left + 1
-    error_BS = ops.reshape(
-        ops.roll(squares, (up, left), axis=(1, 2))[:, :height, :width] / _overlap(first.shape[1:3]), (-1, height * width)
-    )
+    rows, columns = _matrices(first.shape[1], up), _matrices(first.shape[2], left)
+
+    def within(x_BHW, rows, columns):
+        """Sums of a picture over what it has in common with the other one, at every shift."""
+        return ops.matmul(ops.matmul(rows, x_BHW), columns.T)
+
+    squares = within(a * a, rows["kept"], columns["kept"]) + within(b * b, rows["kept"][::-1], columns["kept"][::-1])
+    overlap = np.outer(rows["kept"].sum(axis=1), columns["kept"].sum(axis=1))
+    error_BS = ops.reshape((squares - 2.0 * _correlation(a, b, rows, columns)) / overlap, (-1, height * width))
     best = ops.cast(ops.argmin(error_BS, axis=1), "int32")
     row, column = best // width, best % width
     inner_row, inner_column = ops.clip(row, 1, height - 2), ops.clip(column, 1, width - 2)
