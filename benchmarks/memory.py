@@ -18,8 +18,8 @@ CONFIG = ROOT / "configs" / "coinrun_plain.yaml"
 FEW = ("epochs 1", "steps_per_epoch 5")  # the memory does not depend on the number of steps
 STAGES = {  # each stage needs the stages before it
     "record": ("extract.py", ()),
-    "tokenizer": ("tokenizer_training.py", tuple(f"--tokenizer.{few}" for few in FEW)),
     "latent_action": ("idm_training.py", tuple(f"--latent_action.{few}" for few in FEW)),
+    "tokenizer": ("tokenizer_training.py", tuple(f"--tokenizer.{few}" for few in FEW)),
     "dynamics": ("dream_train_tf.py", tuple(f"--dynamics.{few}" for few in FEW)),
     "evaluation": ("dream_evaluate_tf.py", (*(f"--judge.{few}" for few in FEW), "--play.sampling_steps 1")),
     "play": ("dream_play_tf.py", (f"--actions {'dw.a' * 25}",)),

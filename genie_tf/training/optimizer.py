@@ -9,7 +9,7 @@ DISCRIMINATOR_RATE = 0.3  # its learning rate, as a share of the model's
 
 @keras.saving.register_keras_serializable("genie_tf")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Learning rate with linear warm-up, a constant part, and linear decay.
+    """Learning rate with linear warm-up, a short constant part, and linear decay.
 
     Args:
         peak: Highest learning rate.
@@ -18,7 +18,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         decay: Share of the steps over which the rate decays to a fiftieth.
     """
 
-    def __init__(self, peak: float, steps: int, warmup: int = 100, decay: float = 0.4):
+    def __init__(self, peak: float, steps: int, warmup: int = 100, decay: float = 0.9):
         self.peak, self.steps, self.warmup, self.decay = peak, steps, warmup, decay
 
     def __call__(self, step):
@@ -49,6 +49,11 @@ class Muon(keras.optimizers.Muon):
 
     def _should_use_adamw(self, variable):
         return not variable.path.endswith("/kernel") or any(name in variable.path for name in self.exclude_layers)
+
+    def zeropower_via_newtonschulz5(self, x, steps):
+        """The nearest matrix with equal singular values, in the precision of the layers: it is approximate anyway."""
+        low = ops.cast(x, keras.mixed_precision.dtype_policy().compute_dtype)
+        return ops.cast(super().zeropower_via_newtonschulz5(low, steps), x.dtype)
 
     def _muon_update_step(self, gradient, variable, lr, m):
         self.assign_add(m, ops.add(gradient, m * (self.momentum - 1)))
