@@ -33,7 +33,7 @@ class DeltaSettings(TokenizerSettings):
 
     kind: Literal["delta"] = "delta"
     epochs: int = 20
-    steps_per_epoch: int = 100
+    steps_per_epoch: int = 120
     batch_size: int = 16
     learning_rate: float = 3e-3
     optimizer: Literal["adamw", "muon"] = "muon"
