@@ -48,14 +48,16 @@ def train_tokenizer(config: Config, live: bool = False):
     settings = config.tokenizer
     model = class_of("tokenizer", settings.kind)
     episodes = recordings(config, "train", "validation")
-    frame_size, inputs = episodes["train"].frame_size, {"recording": episodes["train"].fingerprint}
-    count: int = 0
-    actions: dict = dict.fromkeys(episodes)
+    frame_size, count = episodes["train"].frame_size, 0
     if model.needs_actions:
         latent_action, latent_action_file = load_latent_action(config)
-        count, actions = latent_action.codes, latent_actions_of(config, episodes)
-        inputs["latent_action"] = fingerprint(latent_action_file)
+        count = latent_action.codes
     stride = model.from_settings(settings, frame_size, count).stride  # an invalid setting is an error before any work is done
+    inputs = {"recording": episodes["train"].fingerprint}
+    actions: dict[str, np.ndarray | None] = dict.fromkeys(episodes)
+    if model.needs_actions:
+        inputs["latent_action"] = fingerprint(latent_action_file)
+        actions |= latent_actions_of(config, episodes)
     use_fastest_policy()
     checkpoint = train(
         "tokenizer",
