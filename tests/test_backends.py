@@ -49,7 +49,7 @@ sys.path.insert(0, "tests")
 import test_backends
 test_backends.jax_side(pathlib.Path(sys.argv[1]))
 files = [f"tests/test_{name}.py" for name in ("models", "tokenizers", "quantizers", "benchmarks")]
-left_out = "a_row whatever peak unknown it_learns learns_with_it other_sizes remembers window_of_one in_a_group".split()
+left_out = "a_row whatever peak unknown it_learns learns_with_it other_sizes remembers window_of_one in_a_group with_pict".split()
 sys.exit(pytest.main([*files, *"-p no:cacheprovider -n 0 -k".split(), f"not ({' or '.join(left_out)})"]))
 """
 pytestmark = [
