@@ -18,7 +18,7 @@ from genie_tf.quiet import quiet
 WARM, LEAST, SECONDS = 2, 5, 3.0  # untimed calls at the start; minimum number of timed calls; their minimum total in seconds
 PLAIN, FULL = "configs/coinrun_plain.yaml", "configs/coinrun.yaml"
 CONVERTED = 256  # frames that are encoded or decoded at once
-GRID = 64  # tokens per frame of the rows that vary something else
+GRID, BATCH = 64, {"batch_size": 8}  # tokens per frame and sequences of the rows that vary something else
 
 
 # Measuring -----------------------------------------------------------------------------------------
@@ -267,15 +267,15 @@ ROWS = {
     "decode": measured(convert, PLAIN, "decode"),
     "train.latent_action": measured(train_latent_action),
     "train.dynamics": measured(train_dynamics, PLAIN, None, {}),
-    "train.dynamics.256": measured(train_dynamics, PLAIN, GRID, {"width": 256}),
+    "train.dynamics.256": measured(train_dynamics, PLAIN, GRID, {"width": 256, **BATCH}),
     "train.dynamics.coinrun": measured(train_dynamics, FULL, None, {}),
     "play": measured(play, PLAIN, None, {}),
     "play.coinrun": measured(play, FULL, None, {}),
 }
 for length in CONTEXTS:
-    ROWS[f"train.context.{length}"] = measured(train_dynamics, PLAIN, GRID, {"length": length, "window": length})
+    ROWS[f"train.context.{length}"] = measured(train_dynamics, PLAIN, GRID, {"length": length, "window": length, **BATCH})
 for number in TOKENS:
-    ROWS[f"train.tokens.{number}"] = measured(train_dynamics, PLAIN, number, {})
+    ROWS[f"train.tokens.{number}"] = measured(train_dynamics, PLAIN, number, BATCH)
 for length in CONTEXTS:
     ROWS[f"play.context.{length}"] = measured(play, PLAIN, GRID, {"window": length})
 for number in TOKENS:

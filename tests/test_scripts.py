@@ -14,6 +14,7 @@ from genie_tf import tokenizer
 from genie_tf.cli import parse
 from genie_tf.errors import UserError
 from genie_tf.kinds import class_of
+from genie_tf.world import World
 
 SCRIPTS = {  # and the sections that each reads
     "extract.py": {"record", "play"}, "agent_training.py": {"record"}, "tokenizer_training.py": {"tokenizer"},
@@ -197,7 +198,11 @@ def test_a_world_whose_tokens_change_the_picture_before(copy):
     copy.make("dream_train_tf.py")
     copy.make("dream_play_tf.py", "--actions", "ddw", "--out", "a.gif")
     copy.make("dream_train_tf.py", "--dynamics.actions", "true")
-    copy.make("dream_play_tf.py", "--dynamics.actions", "true", "--actions", "dw", "--out", "b.gif")
+    world = World.load(model, guided=True)
+    code_of = json.loads((model / "IDM_Model_2" / "keymap.json").read_text())["codes"]
+    assert {key: world.led_by[action] for key, action in world.keymap.items()} == code_of, "the latent action of the same key"
+    world.reset(np.zeros((1, 1, 64, 64, 3), np.uint8))
+    assert world.step(np.array([world.keymap["d"]])).shape == (1, 64, 64, 3)
     facts = json.loads((model / "VQVAE_Model_2" / "training.json").read_text())
     facts["inputs"]["latent_action"] = "another"
     (model / "VQVAE_Model_2" / "training.json").write_text(json.dumps(facts))

@@ -16,5 +16,5 @@ class Tokenizer(SelfSupervisedModel):
         return ()
 
     def context(self, memory):
-        """The pictures without which the next tokens say nothing: none."""
+        """The pictures that the next tokens change: none, as tokens stand for themselves."""
         return None
