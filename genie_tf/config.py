@@ -26,7 +26,8 @@ class RecordSettings:
         keep: Probability that the sticky agent repeats its last action.
         policy: File of the trained agent; empty for model/<world>/agent.zip.
         format: File format. npy is the fastest; b2nd has lossless compression to a tenth of the size or less.
-        hold: Game steps for which an action is held; one frame is recorded per held action.
+        hold: Game steps for which an action is held.
+        every: Game steps from one recorded frame to the next, a divisor of `hold`; 0 for one frame per held action.
         train_frames: Frames to record for training.
         validation_frames: Frames to record for validation.
         test_frames: Frames to record for evaluation.
@@ -46,6 +47,7 @@ class RecordSettings:
     policy: str = ""
     format: Literal["npy", "b2nd"] = "npy"
     hold: int = 4
+    every: int = 0
     train_frames: int = 48000
     validation_frames: int = 2048
     test_frames: int = 8192
@@ -53,6 +55,11 @@ class RecordSettings:
     validation_levels: int = 1000
     test_levels: int = 1000
     seed: int = 1
+
+    @property
+    def steps_per_frame(self) -> int:
+        """Game steps from one recorded frame to the next."""
+        return self.every or self.hold
 
 
 @dataclass
@@ -74,6 +81,20 @@ class Training:
     learning_rate: float = 1e-3
     optimizer: Literal["adamw", "muon"] = "adamw"
     seed: int = 1
+
+
+@dataclass
+class LatentActionConfig(Training):
+    """Settings of every kind of latent action model.
+
+    Args:
+        codes: Number of latent actions.
+        span: Frames from the beginning of a latent action to its end. An episode is divided into such parts from its first frame
+            on. Give as many frames as an action is held for in the recording: `record.hold` / `record.every`.
+    """
+
+    codes: int = 6
+    span: int = 1
 
 
 @dataclass

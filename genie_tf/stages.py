@@ -1,13 +1,15 @@
 """The trainings that scripts and notebooks call. They combine recordings, models and the training loop."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 from keras import ops
 
 from genie_tf.config import IDM_MODEL, JUDGE, TOKENIZER, Config, world_model
 from genie_tf.episodes.codes import cached_codes, codes_of_films, codes_of_rows, fingerprint
-from genie_tf.episodes.dataset import Episodes
-from genie_tf.episodes.recorded import controls_in
+from genie_tf.episodes.dataset import Episodes, spread
+from genie_tf.episodes.recorded import controls_in, recorded_with
 from genie_tf.errors import UserError
 from genie_tf.files import alone
 from genie_tf.kinds import class_of
@@ -21,8 +23,20 @@ VALIDATION_SAMPLES = 512
 VALIDATION_SEQUENCES = 64
 
 
-def recordings(config: Config, *splits: str) -> dict[str, Episodes]:
-    return {split: Episodes(config.record_folder(split)) for split in splits}
+def recordings(config: Config, *splits: str, every: int = 1) -> dict[str, Episodes]:
+    """The recordings of these splits, every n-th frame of them."""
+    return {split: Episodes(config.record_folder(split), every) for split in splits}
+
+
+def held_frames(config: Config, guided: bool = False) -> int:
+    """Number of frames over which an action is held: a row of figures, and what the judge names.
+
+    It is the span of the latent actions. With recorded actions it is that of the recording, which is 1 for videos.
+    """
+    if not guided:
+        return span_of(load_latent_action(config)[1])
+    game = recorded_with(Episodes(config.record_folder("train")))
+    return game.hold // game.steps_per_frame if game is not None else 1
 
 
 # Tokenizer -----------------------------------------------------------------------------------------
@@ -31,8 +45,6 @@ def recordings(config: Config, *splits: str) -> dict[str, Episodes]:
 @alone
 def train_tokenizer(config: Config, live: bool = False):
     """Train the tokenizer on the frames of `record/<world>/train`, then tokenize the recording.
-
-    A recording is not tokenized if a token grid stands for several frames.
 
     Args:
         config: The world; section `tokenizer`.
@@ -52,7 +64,7 @@ def train_tokenizer(config: Config, live: bool = False):
     if model.needs_actions:
         latent_action, latent_action_file = load_latent_action(config)
         count = latent_action.codes
-    stride = model.from_settings(settings, frame_size, count).stride  # an invalid setting is an error before any work is done
+    stride = model.from_settings(settings, frame_size, count).stride  # raises the error of an invalid setting
     inputs = {"recording": episodes["train"].fingerprint}
     actions: dict[str, np.ndarray | None] = dict.fromkeys(episodes)
     if model.needs_actions:
@@ -71,8 +83,7 @@ def train_tokenizer(config: Config, live: bool = False):
         inputs,
         live,
     )
-    if stride == 1:
-        tokens_of(config, episodes)
+    tokens_of(config, recordings(config, *episodes, every=stride))
     return checkpoint
 
 
@@ -82,7 +93,11 @@ def load_tokenizer(config: Config):
 
 
 def tokens_of(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
-    """Tokens (R, N), uint16 or uint32, of every row of recordings. They are cached in the latest tokenizer's folder."""
+    """Tokens (R, N), uint16 or uint32, of every row of recordings. They are cached in the latest tokenizer's folder.
+
+    If a token grid stands for S frames, the recordings must have every S-th frame. The tokens of a row stand for its frame and the
+    frames between the row before and it.
+    """
     tokenizer, file = load_tokenizer(config)
     actions = actions_for_tokenizer(config, episodes)
     dtype = np.promote_types(np.min_scalar_type(tokenizer.codes - 1), np.uint16)
@@ -149,7 +164,9 @@ def train_latent_action(config: Config, live: bool = False):
     """
     settings, folder = config.latent_action, config.model_folder
     model = class_of("latent_action", settings.kind)
-    episodes = recordings(config, "train", "validation")
+    if settings.span < 1:
+        raise UserError(f"--latent_action.span {settings.span}: a latent action takes 1 frame or more")
+    episodes = recordings(config, "train", "validation", every=settings.span)
     frame_size, controls = episodes["train"].frame_size, controls_in(episodes["train"])
     model.from_settings(settings, frame_size)  # raises the error of an invalid setting before any work is done
     use_fastest_policy()
@@ -190,19 +207,38 @@ def load_latent_action(config: Config):
     return load_checkpoint(config.model_folder, IDM_MODEL, "idm_training.py")
 
 
+def span_of(file: Path) -> int:
+    """Frames from the beginning of a latent action to its end, from the file of a latent action model."""
+    return load_facts(file.parent, "idm_training.py")["settings"].get("span", 1)
+
+
 def latent_actions_of(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
-    """Latent action uint8 (R,) of every row of recordings, 0 at an episode's last row. Cached in the model's folder."""
+    """Latent action uint8 (R,) of every row of recordings, cached in the model's folder.
+
+    A row whose latent action ends after the episode has the one before it, or 0.
+
+    Raises:
+        UserError: a row of the recordings is longer than a latent action.
+    """
     model, file = load_latent_action(config)
+    span = span_of(file)
     code = compiled(model.code)
 
     def of_one(recording):
         recording.check_size(model.frame_size, file.parent)
-        take = model.transitions(recording, config.model_folder)
+        if span % recording.every:
+            raise UserError(
+                f"--latent_action.span {span}: it must be a multiple of the {recording.every} frames of a token grid; "
+                "then run `python idm_training.py` again"
+            )
+        held = recording if recording.every == span else Episodes(recording.folder, span)
+        take = model.transitions(held, config.model_folder)
 
         def compute(rows):
             return ops.convert_to_numpy(code(keras.tree.map_structure(ops.convert_to_tensor, take(rows)))).astype(np.uint8)
 
-        return cached_codes("latent_actions", recording, file.parent, fingerprint(file), codes_of_rows(recording, 2, compute))
+        codes = cached_codes("latent_actions", held, file.parent, fingerprint(file), codes_of_rows(held, 2, compute))
+        return spread(codes, held, recording)
 
     return {split: of_one(recording) for split, recording in episodes.items()}
 
@@ -222,7 +258,7 @@ def train_judge(config: Config, live: bool = False):
         UserError: the recording has no true actions.
     """
     settings = config.judge
-    episodes = recordings(config, "train", "validation")
+    episodes = recordings(config, "train", "validation", every=held_frames(config, config.dynamics.actions == "true"))
     controls = controls_in(episodes["train"])
     if controls is None or not episodes["validation"].known.any():
         raise UserError(f"record/{config.world} has no true actions, and a judge learns from them")
@@ -256,22 +292,17 @@ def train_world_model(config: Config, live: bool = False):
         The folder of the last checkpoint, `model/<world>/world_model_<epochs>`.
 
     Raises:
-        UserError: true actions are requested, but the recording has episodes without them; or a token grid stands for several
-            frames.
+        UserError: true actions are requested, but the recording has episodes without them; or a latent action is shorter than a
+            token grid.
     """
     settings = config.dynamics
     model = class_of("dynamics", settings.kind)
     guided = settings.actions == "true"
-    episodes = recordings(config, "train", "validation")
+    tokenizer, tokenizer_file = load_tokenizer(config)
+    episodes = recordings(config, "train", "validation", every=tokenizer.stride)
     controls = controls_in(episodes["train"]) if guided else None
     if guided and (controls is None or not all(recording.known.all() for recording in episodes.values())):
         raise UserError(f"record/{config.world} has episodes without true actions: train with --dynamics.actions latent")
-    tokenizer, tokenizer_file = load_tokenizer(config)
-    if tokenizer.stride > 1:
-        raise UserError(
-            f"a token grid of {tokenizer_file.parent} stands for {tokenizer.stride} frames: dynamics of several frames a step are "
-            "not supported yet"
-        )
     codes, tokens = tokenizer.codes, tokens_of(config, episodes)
     context = {"frame_size": tokenizer.frame_size, "grid": tokenizer.grid} if tokenizer.given else None
     inputs = {"recording": episodes["train"].fingerprint, "tokenizer": fingerprint(tokenizer_file)}

@@ -22,7 +22,9 @@ INFERRED = 64  # maximum number of transitions in a batch
 class World:
     """A playable world: `reset` it with prompts, then `step` with actions, in batches.
 
-    The time per step does not depend on the length of the rollout.
+    The time per step does not depend on the length of the rollout. A step predicts the S frames of a token grid, which is one frame
+    with most tokenizers. The frames of a prompt are divided into such groups from its end on, and its first frame is repeated where
+    the first group lacks frames.
 
     Args:
         tokenizer: Converts frames to tokens and back.
@@ -33,11 +35,12 @@ class World:
         temperature: Temperature of the drawn tokens.
         seed: Seed of the sampling.
         led_by: int (A + 1,), the action that the tokenizer sees for each of the world's A actions and for none. None: the same.
+        span: Frames from the beginning of a latent action to its end.
 
     Example:
         world = World.load("model/coinrun_plain")
         world.reset(frames)          # uint8 (B, P, H, W, 3)
-        frame = world.step(actions)  # int (B,) -> uint8 (B, H, W, 3)
+        frame = world.step(actions)  # int (B,) -> uint8 (B, H, W, 3), or (B, S, H, W, 3) if S > 1
     """
 
     def __init__(
@@ -50,10 +53,12 @@ class World:
         temperature: float = 0.5,
         seed: int = 0,
         led_by: np.ndarray | None = None,
+        span: int = 1,
     ):
         self.tokenizer, self.latent_action, self.dynamics, self.keymap = tokenizer, latent_action, dynamics, keymap
         self.sampling_steps, self.temperature = sampling_steps, temperature
         self.led_by = np.arange(dynamics.actions + 1) if led_by is None else led_by
+        self.span, self.stride = span, tokenizer.stride
         self.noise_seed = keras.random.SeedGenerator(seed)
         self.past = None  # of the dynamics
         self.memory = None  # of the tokenizer
@@ -76,10 +81,11 @@ class World:
         folder = Path(folder)
         tokenizer, tokenizer_file = load_checkpoint(folder, TOKENIZER, "tokenizer_training.py")
         inputs = {"tokenizer": tokenizer_file}
-        latent_action = None
+        latent_action, span = None, 1
         if not guided:
             latent_action, inputs["latent_action"] = load_checkpoint(folder, IDM_MODEL, "idm_training.py")
             keymap = load_keymap(inputs["latent_action"].parent, latent_action.codes)
+            span = load_facts(inputs["latent_action"].parent, "idm_training.py")["settings"].get("span", 1)
         dynamics, file = load_checkpoint(folder, world_model(guided), "dream_train_tf.py")
         trained_on = load_facts(file.parent, "dream_train_tf.py")["inputs"]
         led_by = None
@@ -94,10 +100,15 @@ class World:
         for name, model_file in inputs.items():
             if trained_on.get(name) != fingerprint(model_file):
                 raise UserError(f"{file.parent} was trained on another {name} model: run `python dream_train_tf.py` again")
-        return cls(tokenizer, latent_action, dynamics, keymap, led_by=led_by, **settings)
+        return cls(tokenizer, latent_action, dynamics, keymap, led_by=led_by, span=span, **settings)
 
     def infer_actions(self, frames: np.ndarray) -> np.ndarray:
-        """Infer the latent actions int32 (B, P - 1) between frames uint8 (B, P, H, W, 3).
+        """Infer the latent action that led to each step after the first one, from frames uint8 (B, P, H, W, 3).
+
+        Latent actions are divided from the last frame on. A step has the latent action that it lies in.
+
+        Returns:
+            int32 (B, ceil(P / S) - 1).
 
         Raises:
             UserError: the world is guided.
@@ -105,20 +116,25 @@ class World:
         if self._infer is None:
             raise UserError("a guided world infers no actions: pass those of its prompt, or a prompt of one frame")
         batch, length = frames.shape[:2]
-        count = batch * (length - 1)
+        steps = -(-length // self.stride) - 1
+        spans = -(-steps * self.stride // self.span)  # of latent actions
+        count = batch * spans
 
         def take(rows):
-            t = rows % (length - 1)
-            return frames[(rows // (length - 1))[:, None], np.maximum(t[:, None] + np.arange(2 - FRAMES, 2), 0)]
+            last = length - 1 - self.span * (spans - 1 - rows % spans)  # frame at which the latent action ends
+            around = last[:, None] + self.span * np.arange(1 - FRAMES, 1)
+            return frames[(rows // spans)[:, None], np.maximum(around, 0)]
 
-        return in_batches(self._infer, take, count, min(count, INFERRED)).reshape(batch, length - 1)
+        inferred = in_batches(self._infer, take, count, min(count, INFERRED)).reshape(batch, spans)
+        return np.repeat(inferred, self.span // self.stride, axis=1)[:, -steps:]
 
     def reset(self, prompt: np.ndarray, actions: np.ndarray | None = None) -> np.ndarray:
         """Start a rollout after the last frame of `prompt`.
 
         Args:
-            prompt: uint8 (B, P, H, W, 3), P ≥ 1. Several frames show the velocity; four are recommended.
-            actions: int (B, P - 1), the actions between the frames. By default they are inferred from the frames.
+            prompt: uint8 (B, P, H, W, 3), P ≥ 1. Several frames show the velocity; those of four actions are recommended.
+            actions: int (B, ceil(P / S) - 1), the actions that led to the steps after the first. By default they are inferred from
+                the frames.
 
         Returns:
             The last prompt frame, uint8 (B, H, W, 3).
@@ -127,19 +143,22 @@ class World:
             UserError: the world is guided, and the prompt has several frames but no actions.
         """
         batch, length = prompt.shape[:2]
+        steps = -(-length // self.stride)
         if actions is None:
-            actions = self.infer_actions(prompt) if length > 1 else np.zeros((batch, 0), int)
+            actions = self.infer_actions(prompt) if steps > 1 else np.zeros((batch, 0), int)
         self.past = self.dynamics.empty_past(batch)
         self.memory = self.tokenizer.memory(batch)
-        for t in range(length):
-            self.observe(prompt[:, t], actions[:, t - 1] if t else np.full(batch, self.dynamics.no_action))
+        for t in range(steps):
+            frames = prompt[:, np.maximum(length + self.stride * (t - steps) + np.arange(self.stride), 0)]
+            led_by = actions[:, t - 1] if t else np.full(batch, self.dynamics.no_action)
+            self.observe(frames if self.stride > 1 else frames[:, 0], led_by)
         return prompt[:, -1]
 
     def observe(self, frames: np.ndarray, actions: np.ndarray) -> None:
         """Append given frames to the past, instead of predicted frames.
 
         Args:
-            frames: uint8 (B, H, W, 3).
+            frames: uint8 (B, H, W, 3), or (B, S, H, W, 3) if S > 1.
             actions: int (B,), the actions that led to the frames.
         """
         actions = ops.convert_to_tensor(np.asarray(actions, np.int32))
@@ -157,13 +176,13 @@ class World:
         self.noise_seed.state.assign(state["chance"])
 
     def step(self, actions: np.ndarray) -> np.ndarray:
-        """Predict the next frame.
+        """Predict the frames of the next step.
 
         Args:
             actions: int (B,).
 
         Returns:
-            The next frame, uint8 (B, H, W, 3).
+            The next frame, uint8 (B, H, W, 3), or the next frames, (B, S, H, W, 3), if S > 1.
         """
         noise = sampling_noise(len(actions), self.dynamics.tokens, self.dynamics.codes, self.sampling_steps, self.noise_seed)
         actions = ops.convert_to_tensor(np.asarray(actions, np.int32))

@@ -56,7 +56,8 @@ FIGURES = {  # of every world whose actions are known; a long dream's game may b
     *(f"lasting.{metric}.{t}" for metric in ("change", "frozen") for t in (1, 10, 50, 200)),
     *(f"counterfactual.{name}.1" for name in ("match", "match_copy", "match_tokenizer", "chance")),
     "obey.key_f1_game.1", "lasting.psnr.1", "lasting.frechet_blocks.200", "lasting.frechet_blocks_recorded",
-    "play.frames_per_second", "play.p95_ms",
+    "dynamics.psnr_after.5", "dynamics.psnr_after.50", "obey.direction_f1_after.5", "obey.direction_f1_after.1000",
+    "counterfactual.match_after.5", "lasting.frechet_blocks_after.50", "play.frames_per_second", "play.p95_ms",
 }  # fmt: skip
 
 

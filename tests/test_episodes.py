@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import COINRUN
 
-from genie_tf.episodes.dataset import Episodes, batches
+from genie_tf.episodes.dataset import Episodes, batches, spread
 from genie_tf.episodes.format import BLOCK, UNKNOWN, Episode, EpisodeWriter, episode_dtype
 from genie_tf.episodes.procgen_game import ProcgenSettings
 from genie_tf.episodes.recorder import SHARDS, SPLITS, record, record_shard, shard_game, shard_levels
@@ -215,6 +215,43 @@ def test_episodes_of_unknown_actions_are_told_apart(tmp_path):
     episodes = Episodes(tmp_path)
     assert episodes.known.tolist() == [True, False]
     assert list(episodes.windows(2)) == [0, 1, 2, 4, 5, 6] and list(episodes.windows(2, labelled=True)) == [0, 1, 2]
+
+
+def test_a_recording_of_every_step_has_the_frames_of_one_per_action(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    coarse = ProcgenSettings(hold=6, train_frames=128 * 20, validation_frames=128, test_frames=128, train_levels=80)
+    record(coarse, "coarse")
+    record(dataclasses.replace(coarse, every=2, train_frames=3 * 128 * 20), "fine")
+    one, fine, held = (Episodes(f"record/{name}/train", every) for name, every in (("coarse", 1), ("fine", 1), ("fine", 3)))
+    same = min(len(one.episodes[0]), held.lengths[0])
+    assert same > 5
+    for name in ("frame", "action", "level"):
+        np.testing.assert_array_equal(one.read(np.arange(same))[name], held.read(np.arange(same))[name])
+    assert (fine.action[: 3 * (same - 1)] == np.repeat(held.action[: same - 1], 3)).all(), "the action is held"
+    assert (fine.frames(np.arange(1, 3)) != fine.frames(np.arange(2))).any(axis=(1, 2, 3)).all(), "and the game goes on"
+    for every in (4, -1):
+        with pytest.raises(UserError, match="record\\.every"):
+            record(dataclasses.replace(coarse, every=every), "wrong")
+
+
+def test_every_third_row_of_a_recording(tmp_path):
+    for name, length in (("a", 7), ("b", 9), ("c", 2)):
+        episode = np.zeros(length, episode_dtype((64, 64)))
+        episode["frame"] += np.arange(length, dtype=np.uint8)[:, None, None, None] + 10 * ord(name) % 200
+        episode["action"] = np.arange(length)
+        save_array(tmp_path / f"{name}.npy", episode)
+    whole, held = Episodes(tmp_path), Episodes(tmp_path, 3)
+    assert held.lengths.tolist() == [3, 3, 1] and held.action.tolist() == [0, 3, 6, 0, 3, 6, 0]
+    assert held.fingerprint != whole.fingerprint
+    rows = np.arange(7)
+    first = whole.starts[held.locate(rows)[0]]
+    np.testing.assert_array_equal(held.frames(rows), whole.frames(first + 3 * held.locate(rows)[1]))
+    np.testing.assert_array_equal(held.films(np.array([0, 3]), 3), whole.frames(np.array([[0], [7]]) + np.arange(7)))
+    np.testing.assert_array_equal(held.groups(np.array([1, 5])), whole.frames(np.array([[1, 2, 3], [11, 12, 13]])))
+    np.testing.assert_array_equal(held.groups(np.array([3])), whole.frames(np.array([[7, 7, 7]])), "before an episode")
+    values = np.array([1, 2, 0, 3, 4, 0, 0])
+    assert spread(values, held, whole).tolist() == [1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 0, 0]
+    assert spread(values, held, held) is values
 
 
 def test_windows_stay_in_their_episode_and_frames_are_those_of_the_rows(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -175,7 +176,7 @@ class KnownWorld:
     """A world whose answer is known: the true future, the last frame, noise that ignores the action, or obedience."""
 
     latent_action, keymap = "not asked", dict(zip(COINRUN, COINRUN.first))
-    actions = 3
+    actions, stride = 3, 1
 
     def __init__(self, kind, frames):
         self.kind, self.frames, self.prompt = kind, frames, PROMPT
@@ -211,7 +212,7 @@ class KnownWorld:
 def known(kind, count=24):
     frames = random_frames(count, PROMPT + HORIZON)
     actions = np.tile((np.arange(frames.shape[1] - 1) - PROMPT + 1) % 3, (count, 1))
-    moments = Moments(None, np.arange(count), frames, actions, None)
+    moments = Moments(SimpleNamespace(every=1), np.arange(count), frames, actions, None)
     return KnownWorld(kind, frames), moments
 
 
@@ -243,6 +244,42 @@ def test_teacher_forcing_puts_the_truth_in_place_of_the_dream():
     future = moments.actions[:, PROMPT - 1 :]
     forced = rollout(world, **moments.prompt(1), actions=future, progress=Silent(), batch=3, truth=moments.truth)["dream"]
     np.testing.assert_array_equal(forced[:, 1:], moments.truth[:, :-1])  # a copy of what came before, and that was the truth
+
+
+class Counting:
+    """A world that writes the number of its step, and the actions so far, into the pixels. A step has `stride` frames."""
+
+    def __init__(self, stride):
+        self.stride, self.state = stride, {"chance": 0}
+
+    def restore(self, state):
+        self.state = state
+
+    def reset(self, prompt, actions):
+        assert actions.shape[1] == (prompt.shape[1] - 1) // self.stride
+        self.state = {"chance": 0, "step": 0, "sum": actions.sum(axis=1)}
+
+    def step(self, actions):
+        step, total = self.state["step"], self.state["sum"] + actions
+        self.state = {"chance": 0, "step": step + 1, "sum": total}
+        frames = np.zeros((len(actions), self.stride, 8, 8, 3), np.uint8)
+        frames[..., 0] = (step * self.stride + 1 + np.arange(self.stride))[:, None, None]
+        frames[..., 1] = total[:, None, None, None]
+        return frames if self.stride > 1 else frames[:, 0]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_an_action_is_held_over_its_frames(stride):
+    actions, prompt = np.array([[1, 0, 2], [0, 3, 1]]), np.zeros((2, 9, 8, 8, 3), np.uint8)
+    steps = 4 // stride
+    shown = rollout(
+        Counting(stride), prompt, np.array([[1, 0], [0, 0]]), actions, Silent(), 2, instead=actions + 1, every=4, between=True
+    )
+    assert shown["film"][0, :, 0, 0, 0].tolist() == list(range(1, 13)), "all frames, in order"
+    sums = steps * (np.cumsum(actions, axis=1) + np.array([[1], [0]]))
+    np.testing.assert_array_equal(shown["dream"][:, :, 0, 0, 1], sums, "the frames at the ends of the actions")
+    np.testing.assert_array_equal(shown["dream"], shown["film"][:, 3::4])
+    np.testing.assert_array_equal(shown["instead"][:, :, 0, 0, 1], sums + steps, "the last action held anew, all of it")
 
 
 def test_another_action_is_another():

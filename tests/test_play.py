@@ -2,10 +2,12 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import COINRUN
+from keras import ops
 
 from genie_tf.cli import parse
 from genie_tf.episodes.controls import chord, control_of
@@ -54,6 +56,25 @@ def test_world_steps_like_an_environment(config):
     again = World.load(config.model_folder, sampling_steps=2)
     again.reset(frames)
     np.testing.assert_array_equal(first, again.step(actions))
+
+
+@pytest.mark.parametrize("stride, span", [(1, 1), (1, 3), (2, 4)])
+def test_the_latent_actions_of_a_prompt_end_at_its_last_frame(stride, span):
+    """The fake model names the frames at which a latent action begins and ends. Frame t has the colour t."""
+
+    def infer(frames):
+        return 100 * ops.cast(frames[:, -2, 0, 0, 0], "int32") + ops.cast(frames[:, -1, 0, 0, 0], "int32")
+
+    world = World(
+        SimpleNamespace(stride=stride, encode=None), SimpleNamespace(infer=infer), SimpleNamespace(actions=3), {}, span=span
+    )
+    for length in (span + 1, 2 * span + 1, 8, 9):
+        frames = np.zeros((2, length, 8, 8, 3), np.uint8) + np.arange(length, dtype=np.uint8)[:, None, None, None]
+        codes = world.infer_actions(frames)
+        ends = length - 1 - stride * np.arange(-(-length // stride) - 1)[::-1]  # last frame of every step
+        blocks = (length - 1 - ends) // span
+        expected = 100 * np.maximum(length - 1 - span * (blocks + 1), 0) + length - 1 - span * blocks
+        np.testing.assert_array_equal(codes, [expected, expected])
 
 
 def test_every_key_has_an_action(config):

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from keras import ops
 
+from genie_tf.dynamics.context import PictureEmbedding
 from genie_tf.dynamics.maskgit import MaskGitDynamics
 from genie_tf.errors import UserError
+from genie_tf.evaluation.metrics import psnr
 from genie_tf.evaluation.reconstruction import reconstruct, tokenizer_figures
 from genie_tf.layers.pixels import to_pixels
 from genie_tf.layers.resample import Downsample
@@ -248,6 +250,10 @@ def test_settings_of_delta_that_can_t_be_are_refused():
     for settings, words in ((DeltaSettings(cell=24), "--tokenizer.cell 24"), (DeltaSettings(length=1), "--tokenizer.length 1")):
         with pytest.raises(UserError, match=words):
             DeltaTokenizer.from_settings(settings, (64, 64), 6)
+    small = DeltaTokenizer.from_settings(DeltaSettings(patch=2, cell=4, width=16), (64, 96), 6)
+    assert small.tokens == 1 + 16 * 24
+    embedding = PictureEmbedding(small.frame_size, small.grid, small.tokens, width=8)
+    assert embedding(np.zeros((2, 3, 64, 96, 3), np.uint8)).shape == (2, 3, small.tokens, 8)
 
 
 # Several frames a token grid ------------------------------------------------------------------------
@@ -301,14 +307,37 @@ def test_a_change_in_a_group_changes_no_earlier_group(changed):
     assert (one["tokens"][:, group] != two["tokens"][:, group]).any()
 
 
-def test_films_are_cut_to_whole_groups_and_each_frame_of_a_group_has_its_figure():
-    film = films(4, 14, size=(16, 16))
-    tokens, pictures = reconstruct(strided(), film, np.zeros((4, 13), int))
-    assert tokens.shape == (4, 3, 16) and pictures.shape == (4, 12, 16, 16, 3)
-    figures = tokenizer_figures(tokens, pictures, film[:, :12], None)
+def test_the_first_group_repeats_the_first_frame_and_each_frame_of_a_group_has_its_figure():
+    film = films(4, 13, size=(16, 16))
+    tokens, pictures = reconstruct(strided(), film, np.zeros((4, 3), int))
+    assert tokens.shape == (4, 4, 16) and pictures.shape == film.shape
+    padded = arrays(call(strided())(np.concatenate([film[:, [0, 0, 0]], film], axis=1)))
+    np.testing.assert_array_equal(tokens, padded["tokens"])
+    expected = ops.convert_to_numpy(to_pixels(padded["reconstruction"][:, 3:]))
+    assert np.abs(pictures.astype(int) - expected).max() <= 1
+    figures = tokenizer_figures(tokens, pictures, film, None)
     of_places = [figures[f"tokenizer.psnr.{i}"]["value"] for i in range(1, 5)]
+    assert of_places[1] == pytest.approx(psnr(pictures[:, 2::4], film[:, 2::4]).mean())
     assert np.mean(of_places) == pytest.approx(figures["tokenizer.psnr"]["value"]) and len(set(of_places)) == 4
     assert "tokenizer.psnr.5" not in figures
+
+
+def test_a_step_of_a_world_predicts_all_frames_of_a_group():
+    keras.utils.set_random_seed(4)
+    tokenizer, prompt = strided(), films(2, 6, size=(16, 16))
+    dynamics = MaskGitDynamics(tokenizer.codes, tokenizer.tokens, 3, width=16, depth=1, heads=2)
+    dynamics.build()
+    world = World(tokenizer, None, dynamics, {}, sampling_steps=2)
+    shown = []
+    for begin in (prompt, np.concatenate([prompt[:, [0, 0]], prompt], axis=1), prompt[:, -1:]):  # 6 frames are 2 groups, padded
+        np.testing.assert_array_equal(world.reset(begin, np.ones((2, (len(begin[0]) - 1) // 4), int)), prompt[:, -1])
+        world.noise_seed.state.assign([1, 0])
+        shown.append(world.step(np.array([0, 1])))
+    assert shown[0].shape == (2, 4, 16, 16, 3) and shown[0].dtype == np.uint8
+    np.testing.assert_array_equal(shown[0], shown[1])
+    assert (shown[0] != shown[2]).any()
+    own = reconstruct(tokenizer, prompt[:, 1:], np.zeros((2, 1), int))[1]
+    assert own.shape == (2, 5, 16, 16, 3)
 
 
 # Blueprints and their blocks ------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from keras import layers, ops
 
 from genie_tf.layers.pixels import from_pixels, patchify
 
-PATCH = 4  # side of an input patch in pixels
+PATCH = 4  # largest side of an input patch in pixels
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -14,8 +14,8 @@ class PictureEmbedding(layers.Layer):
 
     Args:
         frame_size: H and W.
-        grid: Rows R and columns Q of the last R Q tokens; each stands for a square of at least 8 x 8 pixels. The tokens before
-            them stand for the whole frame.
+        grid: Rows R and columns Q of the last R Q tokens; each stands for a square of pixels. The tokens before them stand for
+            the whole frame.
         tokens: N, tokens per frame.
         width: D, size of an embedding.
 
@@ -30,22 +30,24 @@ class PictureEmbedding(layers.Layer):
         super().__init__(**kwargs)
         self.config = dict(frame_size=frame_size, grid=grid, tokens=tokens, width=width)
         self.frame_size, self.grid, self.whole = tuple(frame_size), tuple(grid), tokens - grid[0] * grid[1]
-        self.width, self.cell = width, frame_size[0] // (2 * PATCH * grid[0])
+        side = frame_size[0] // grid[0]
+        self.width, self.patch = width, min(PATCH, side // 2)
+        self.cell = side // (2 * self.patch)
         self.fine = layers.Conv2D(64, 3, padding="same", activation="relu", name="fine")
         self.coarse = layers.Conv2D(128, 4, 2, padding="same", activation="relu", name="coarse")
         self.to_width = layers.Dense(width, name="to_width")
 
     def build(self, input_shape=None):
         height, width = self.frame_size
-        self.fine.build((None, height // PATCH, width // PATCH, 3 * PATCH**2))
-        self.coarse.build((None, height // PATCH, width // PATCH, 64))
+        self.fine.build((None, height // self.patch, width // self.patch, 3 * self.patch**2))
+        self.coarse.build((None, height // self.patch, width // self.patch, 64))
         self.to_width.build((None, *self.grid, 128 * self.cell**2))
         self.built = True
 
     def call(self, pictures):
         length = pictures.shape[1]
         x = from_pixels(ops.reshape(pictures, (-1, *self.frame_size, 3)))
-        x = self.coarse(self.fine(patchify(x, PATCH)))
+        x = self.coarse(self.fine(patchify(x, self.patch)))
         x = ops.reshape(self.to_width(patchify(x, self.cell)), (-1, length, self.grid[0] * self.grid[1], self.width))
         whole = ops.repeat(ops.mean(x, axis=2, keepdims=True), self.whole, axis=2)
         return ops.concatenate([whole, x], axis=2)

@@ -89,7 +89,8 @@ def codes_of_films(episodes: Episodes, memory, compute, batch_size: int = 64, bl
     Args:
         episodes: The recording.
         memory: Function from a batch size B to the memory before an episode's first frame.
-        compute: Function from frames uint8 (B, H, W, 3), their rows (B,) and the memory to an array (B, ...) and the next memory.
+        compute: Function from the frames of B rows, as from `Episodes.groups`, these rows (B,) and the memory to an array (B, ...)
+            and the next memory.
         batch_size: Largest number of episodes that are read together. They have about the same length.
         block: Frames of an episode that are read at once.
     """
@@ -101,7 +102,7 @@ def codes_of_films(episodes: Episodes, memory, compute, batch_size: int = 64, bl
         for begin in range(0, int(episodes.lengths[some].max()), block):
             steps = np.minimum(begin + np.arange(block), episodes.lengths[some][:, None] - 1)
             rows, codes = episodes.starts[some][:, None] + steps, []
-            frames = episodes.frames(rows)
+            frames = episodes.groups(rows)
             for t in range(block):
                 value, state = compute(frames[:, t], rows[:, t], state)
                 codes.append(value)

@@ -71,13 +71,15 @@ class Episodes:
 
     Args:
         folder: Folder of episodes. A file that is no episode is reported, skipped and counted in `skipped`.
+        every: Take every n-th recorded row of each episode, from its first row on. So a row can be a held action, which is recorded
+            in several frames.
 
     Raises:
         UserError: the folder is missing or holds no episode.
     """
 
-    def __init__(self, folder: Path | str):
-        self.folder = Path(folder)
+    def __init__(self, folder: Path | str, every: int = 1):
+        self.folder, self.every = Path(folder), every
         self.episodes: list[Episode] = []
         self.skipped = 0
         levels, known = [], []
@@ -99,7 +101,7 @@ class Episodes:
         if not self.episodes:
             raise UserError(f"no episodes in {self.folder}: record some with ./data_collect.bash, or name another --world")
         self.levels, self.known = np.array(levels), np.array(known)
-        self.lengths = np.array([len(episode) for episode in self.episodes])
+        self.lengths = np.array([-(-len(episode) // every) for episode in self.episodes])
         self.starts = np.cumsum(self.lengths) - self.lengths
 
     def __len__(self) -> int:
@@ -124,13 +126,15 @@ class Episodes:
     def fingerprint(self) -> str:
         """Hash of file names, sizes and times. It changes when the recording changes."""
         stats = [(Path(episode.path).name, Path(episode.path).stat()) for episode in self.episodes]
-        return hashlib.sha256(repr([(name, s.st_size, s.st_mtime_ns) for name, s in stats]).encode()).hexdigest()
+        facts = [(name, s.st_size, s.st_mtime_ns) for name, s in stats]
+        return hashlib.sha256(repr(facts if self.every == 1 else [self.every, *facts]).encode()).hexdigest()
 
     @cached_property
     def action(self) -> np.ndarray:
         """Actions uint8 (R,) of all rows, 255 where unknown. Reads the whole recording."""
         episodes = tqdm(self.episodes, desc=f"actions of {self.folder}", unit=" episodes", delay=2, leave=False)
-        return np.concatenate([episode.rows()["action"].copy() for episode in episodes])  # a view would keep the frames in memory
+        parts = [episode.rows()["action"][:: self.every].copy() for episode in episodes]  # a view would keep the frames in memory
+        return np.concatenate(parts)
 
     def locate(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Episode and step of `rows` (...), each int (...)."""
@@ -152,29 +156,77 @@ class Episodes:
         if labelled:
             counts = counts * self.known
         if not counts.any():
-            raise UserError(f"no episode in {self.folder} has {length + before} frames: record longer ones, with more frames")
+            frames = (length + before - 1) * self.every + 1
+            raise UserError(f"no episode in {self.folder} has {frames} frames: record longer ones, with more frames")
         return Windows(self.starts + before, counts)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Read `rows` (...) as a structured array (...) of the type of the episodes. Consecutive rows are read together."""
-        flat = np.ravel(rows)
-        episode, step = self.locate(flat)
-        out = np.empty(len(flat), self.episodes[0].dtype)
-        breaks = np.flatnonzero((np.diff(flat) != 1) | (np.diff(episode) != 0)) + 1
-        for begin, end in zip([0, *breaks], [*breaks, len(flat)]):
+        episode, step = self.locate(np.ravel(rows))
+        return self._read(episode, step * self.every).reshape(np.shape(rows))
+
+    def _read(self, episode: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """Read the recorded rows `step` (n,) of the episodes `episode` (n,)."""
+        out = np.empty(len(step), self.episodes[0].dtype)
+        breaks = np.flatnonzero((np.diff(step) != 1) | (np.diff(episode) != 0)) + 1
+        for begin, end in zip([0, *breaks], [*breaks, len(step)]):
             if end > begin:
                 self.episodes[episode[begin]].read(step[begin], out[begin:end])
-        return out.reshape(np.shape(rows))
+        return out
 
     def frames(self, rows: np.ndarray) -> np.ndarray:
         """Frames uint8 (..., H, W, 3) of `rows` (...)."""
         return np.ascontiguousarray(self.read(rows)["frame"])
+
+    def films(self, rows: np.ndarray, length: int) -> np.ndarray:
+        """All recorded frames from each of `rows` (M,) on, those between rows included, until the film has `length` rows.
+
+        Returns:
+            uint8 (M, (length - 1) * every + 1, H, W, 3).
+        """
+        episode, step = (each[:, None] for each in self.locate(rows))
+        steps = step * self.every + np.arange((length - 1) * self.every + 1)
+        read = self._read(np.ravel(episode + np.zeros_like(steps)), np.ravel(steps))
+        return np.ascontiguousarray(read["frame"]).reshape(*steps.shape, *self.frame_size, 3)
+
+    def groups(self, rows: np.ndarray) -> np.ndarray:
+        """All recorded frames that lead to each of `rows` (...): the row's own frame, and those after the row before it.
+
+        Returns:
+            uint8 (..., H, W, 3) if `every` is 1, otherwise (..., every, H, W, 3). Before an episode's first row, its first frame is
+            repeated.
+        """
+        if self.every == 1:
+            return self.frames(rows)
+        episode, step = (each[..., None] for each in self.locate(rows))
+        steps = np.maximum(step * self.every + np.arange(1 - self.every, 1), 0)
+        read = self._read(np.ravel(episode + np.zeros_like(steps)), np.ravel(steps))
+        return np.ascontiguousarray(read["frame"]).reshape(*steps.shape, *self.frame_size, 3)
 
     def transition_rows(self, rows: np.ndarray, before: int) -> np.ndarray:
         """Rows t - before … t + 1 for each row t of `rows` (...): (..., before + 2). The first row replaces rows before it."""
         _, step = self.locate(rows)
         offsets = np.arange(-before, 2)
         return rows[..., None] + np.maximum(offsets, -step[..., None])
+
+
+def spread(values: np.ndarray, held: Episodes, onto: Episodes) -> np.ndarray:
+    """Repeat a value of each held action for all rows of a recording over which the action is held.
+
+    Args:
+        values: (R',), one for each row of `held`. Those of the last rows of episodes, which no row follows, are not used.
+        held: The recording with a row for each held action.
+        onto: The same recording with more rows, R.
+
+    Returns:
+        (R,). The rows after the last held action of an episode get its value.
+    """
+    if held.every == onto.every:
+        return values
+    out, times = np.empty(len(onto), values.dtype), held.every // onto.every
+    for at, length, first, count in zip(onto.starts, onto.lengths, held.starts, held.lengths):
+        out[at : at + length] = values[first + np.minimum(np.arange(length) // times, max(count - 2, 0))]
+    return out
 
 
 def batches(sample, batch_size: int, seed: int, first_step: int = 0) -> Iterator:

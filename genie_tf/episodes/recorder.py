@@ -26,7 +26,7 @@ ENVIRONMENTS = 16  # per shard
 STEP = 8  # height and width are multiples of it
 ALL_ACTIONS = ("uniform", "original", "trained")  # agents that do not keep to the controls
 # Settings that recordings of earlier versions of this program do not name.
-LATER = ("source", "height", "width", "controls", "size")
+LATER = ("source", "height", "width", "controls", "size", "every")
 
 
 def level_range(config: RecordSettings, split: str) -> tuple[int, int]:
@@ -86,6 +86,7 @@ def record_shard(config: RecordSettings, split: str, shard: int, folder: Path, p
     action = np.zeros(ENVIRONMENTS, np.int32)
     level = np.zeros(ENVIRONMENTS, np.int32)
     left = np.zeros(ENVIRONMENTS, int)  # game steps for which the action is still held
+    every = config.steps_per_frame
 
     def finish(i: int, cut: bool) -> None:
         if i in running:
@@ -109,12 +110,14 @@ def record_shard(config: RecordSettings, split: str, shard: int, folder: Path, p
                     finish(i, cut=False)
                     level[i] = now[i]
                 left[first] = 0
-            due = np.flatnonzero(left == 0)
-            if len(due):
+            filming = np.flatnonzero(left % every == 0)
+            if len(filming):
                 frames = env.frames()
-                action[due] = agent.act(frames, due)
-                left[due] = config.hold
-                for i in due:
+                due = filming[left[filming] == 0]
+                if len(due):
+                    action[due] = agent.act(frames, due)
+                    left[due] = config.hold
+                for i in filming:
                     if filmed[i] == frames_each:
                         finish(i, cut=True)
                         continue
@@ -155,6 +158,8 @@ def check(config: RecordSettings) -> None:
     """
     problems = {
         f"record.hold {config.hold}: hold an action for 1 step or more": config.hold < 1,
+        f"record.every {config.every}: it must divide record.hold {config.hold}": config.every < 0
+        or (config.every > 0 and config.hold % config.every > 0),
         f"record.keep {config.keep}: a probability, from 0 to less than 1": not 0 <= config.keep < 1,
     }
     for split in SPLITS:

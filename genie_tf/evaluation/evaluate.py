@@ -12,15 +12,24 @@ from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.recorded import recorded_with
 from genie_tf.episodes.recorder import controls_of
 from genie_tf.evaluation import features
-from genie_tf.evaluation.frames import dream_figures, far_off_figures, lasting_figures
+from genie_tf.evaluation.frames import dream_figures, far_off_figures, game_time_figures, lasting_figures
 from genie_tf.evaluation.latent_actions import latent_action_figures
 from genie_tf.evaluation.metrics import bootstrap_figure
 from genie_tf.evaluation.obedience import asked_figures, counterfactual_figures, judge_figures, play_every_key
 from genie_tf.evaluation.reconstruction import reconstruct, tokenizer_figures
 from genie_tf.evaluation.report import Findings, grid, write_report
-from genie_tf.evaluation.rollouts import HORIZON, LASTING, PROMPT, Moments, dream_all, evaluation_windows, load_moments
+from genie_tf.evaluation.rollouts import (
+    HORIZON,
+    LASTING,
+    PROMPT,
+    Moments,
+    dream_all,
+    evaluation_windows,
+    load_moments,
+    reconstructed,
+)
 from genie_tf.files import alone, write_json, write_whole
-from genie_tf.stages import actions_for_tokenizer, load_tokenizer, train_judge
+from genie_tf.stages import actions_for_tokenizer, held_frames, load_tokenizer, train_judge
 from genie_tf.training.backend import compiled
 from genie_tf.training.loop import latest_checkpoint, load_checkpoint
 from genie_tf.world import World
@@ -28,7 +37,7 @@ from genie_tf.world import World
 PLAY_STEPS = 100
 SUMMARY = (  # the printed figures; evaluation.json contains all
     r"tokenizer\..*|latent_action\.(visible\.)?\w+|judge\.(visible\.)?\w+|dynamics\.\w+|dynamics\.\w+\.(1|4|10)"
-    r"|(obey|lasting|counterfactual)\.\w+(\.\d+)?|play\..*"
+    r"|dynamics\.psnr_after\.(5|25|50)|(obey|lasting|counterfactual)\.(?!\w+_after)\w+(\.\d+)?|play\..*"
 )
 
 
@@ -44,9 +53,9 @@ def load_world(config: Config, guided: bool) -> World:
     )
 
 
-def play_figures(world: World, prompt: np.ndarray, prompt_actions: np.ndarray) -> dict:
-    """Speed of the steps with one player."""
-    world.reset(prompt, prompt_actions)
+def play_figures(world: World, prompt: np.ndarray) -> dict:
+    """Speed of the steps with one player. A step may predict several frames."""
+    world.reset(prompt[:, -1:])
     world.step(np.zeros(1, int))
     milliseconds = np.zeros(PLAY_STEPS)
     for t in range(PLAY_STEPS):
@@ -55,7 +64,7 @@ def play_figures(world: World, prompt: np.ndarray, prompt_actions: np.ndarray) -
         milliseconds[t] = 1000 * (time.perf_counter() - start)
     times = list(milliseconds)
     return {
-        "play.frames_per_second": bootstrap_figure(lambda some: 1000 / np.mean(some), times, PLAY_STEPS),
+        "play.frames_per_second": bootstrap_figure(lambda some: 1000 * world.stride / np.mean(some), times, PLAY_STEPS),
         "play.p95_ms": bootstrap_figure(lambda some: np.quantile(some, 0.95), times, PLAY_STEPS),
     }
 
@@ -92,14 +101,13 @@ def evaluate_tokenizer(config: Config) -> dict:
     Raises:
         UserError: the tokenizer or the recording is missing.
     """
-    test = Episodes(config.record_folder("test"))
     tokenizer, file = load_tokenizer(config)
+    test = Episodes(config.record_folder("test"), tokenizer.stride)
     test.check_size(tokenizer.frame_size, file.parent)
     rows = evaluation_windows(test, PROMPT + HORIZON, config.play.evaluation_windows, config.play.seed)
-    films = test.frames(rows[:, None] + np.arange(PROMPT + HORIZON))
+    films = test.films(rows, PROMPT + HORIZON)
     actions = actions_for_tokenizer(config, {"test": test})["test"][rows[:, None] + np.arange(PROMPT + HORIZON - 1)]
     tokens, pictures = reconstruct(tokenizer, films, actions)
-    films = films[:, : pictures.shape[1]]
     figures = tokenizer_figures(tokens, pictures, films, recorded_with(test), tokenizer.given)
     show(figures)
     some = np.linspace(0, len(films) - 1, 4).astype(int)
@@ -120,7 +128,7 @@ def evaluate_latent_actions(config: Config) -> dict:
     Raises:
         UserError: the latent action model or the recording is missing.
     """
-    test = Episodes(config.record_folder("test"))
+    test = Episodes(config.record_folder("test"), held_frames(config))
     game = recorded_with(test) if test.known.all() else None
     figures, transitions = {}, None
     if game is not None:
@@ -172,9 +180,10 @@ def evaluate(
     else:
         train_judge(config)
 
-    tokens, pictures = reconstruct(world.tokenizer, moments.frames, world.led_by[moments.actions])
-    figures = tokenizer_figures(tokens, pictures, moments.frames, game, world.tokenizer.given)
-    figures |= play_figures(world, moments.frames[:1, :PROMPT], moments.actions[:1, : PROMPT - 1])
+    shown = reconstructed(world, moments)
+    pictures = shown["pictures"]
+    figures = tokenizer_figures(shown["tokens"], shown["film"], moments.films, game, world.tokenizer.given)
+    figures |= play_figures(world, moments.films[:1])
     every_key, for_long = (max(len(moments.rows) // part, 2) for part in (4, 8))  # moments for rollouts of every key; long rollouts
     rng = np.random.default_rng(settings.seed)
     controls = moments.controls if game else None
@@ -204,6 +213,8 @@ def evaluate(
             left_out.append("no figures of directions: this game has no keys for left and right")
     if not guided:
         figures |= latent_action_figures(config, transitions)
+    if game is not None:
+        figures |= game_time_figures(figures, dreams["film"], moments, game)
 
     findings = Findings(
         title=config.world,

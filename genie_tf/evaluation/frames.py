@@ -3,13 +3,16 @@
 import numpy as np
 from tqdm import tqdm
 
+from genie_tf.config import RecordSettings
 from genie_tf.evaluation import features
 from genie_tf.evaluation.features import block_statistics
 from genie_tf.evaluation.game import look_different
 from genie_tf.evaluation.metrics import (
+    distance_figure,
     frechet_distance,
     jackknife_figure,
     mean_figure,
+    paired_distance,
     psnr,
     share_figure,
     ssim,
@@ -37,27 +40,6 @@ def frame_figures(group: str, row: str, frames: np.ndarray, truth: np.ndarray) -
     figures = {f"{group}.psnr{row}.{t + 1}": mean_figure(sharp[:, t]) for t in range(truth.shape[1])}
     figures |= {f"{group}.ssim{row}.{t + 1}": mean_figure(alike[:, t]) for t in range(truth.shape[1])}
     return figures | {f"{group}.frechet_blocks{row}": distance_figure(frames, truth, block_statistics)}, sharp
-
-
-def distance_figure(films: np.ndarray, truth: np.ndarray, features) -> dict:
-    """Fréchet distance between the frames of two sets of films. The films are the independent groups.
-
-    Args:
-        films: uint8 (M, T, H, W, 3).
-        truth: uint8 (M, T, H, W, 3).
-        features: Function from frames uint8 (n, H, W, 3) to (n, D).
-    """
-    pairs = [features(x.reshape(-1, *x.shape[2:])).reshape(*x.shape[:2], -1) for x in (films, truth)]
-    return paired_distance(*pairs)
-
-
-def paired_distance(a: np.ndarray, b: np.ndarray) -> dict:
-    """Fréchet distance between features (M, H, D) and (M, H, D) with M independent groups. `n` counts vectors."""
-
-    def distance(groups):
-        return frechet_distance(*(np.concatenate([group[side] for group in groups]) for side in (0, 1)))
-
-    return jackknife_figure(distance, list(zip(a, b)), a.shape[0] * a.shape[1])
 
 
 def lasting_figures(films: np.ndarray, recorded: np.ndarray, steps: tuple[int, ...]) -> dict:
@@ -127,6 +109,31 @@ def dream_figures(moments: Moments, dreams: dict, pictures: np.ndarray) -> tuple
                 sharps[length] = sharp
                 figures |= delta_figures(group, sharp, rows["_random"], dreams[length, "instead"], truth)
     return figures, sharps[PROMPT]
+
+
+IN_GAME_TIME = ("obey.direction_f1", "obey.key_f1", "counterfactual.match", "lasting.frechet_blocks")
+
+
+def game_time_figures(figures: dict, film: np.ndarray, moments: Moments, game: RecordSettings) -> dict:
+    """Figures by the number of game steps after the prompt. So worlds can be compared whose frames are other times apart.
+
+    Args:
+        figures: All figures by the number of actions after the prompt.
+        film: uint8 (M, 10 E, H, W, 3), all frames of the rollouts.
+        moments: The held-out windows.
+        game: Settings of the recording.
+
+    Returns:
+        `dynamics.psnr_after.<steps>` of every frame, and `<name>_after.<steps>` of the figures in `IN_GAME_TIME`.
+    """
+    sharp = psnr(film, moments.future)
+    after = {f"dynamics.psnr_after.{(t + 1) * game.steps_per_frame}": mean_figure(sharp[:, t]) for t in range(film.shape[1])}
+    held = game.steps_per_frame * moments.episodes.every
+    for name in IN_GAME_TIME:
+        for step in (key.removeprefix(f"{name}.") for key in figures if key.startswith(f"{name}.")):
+            if step.isdigit():
+                after[f"{name}_after.{int(step) * held}"] = figures[f"{name}.{step}"]
+    return after
 
 
 def far_off_figures(moments: Moments, dreams: dict, pictures: np.ndarray, inception, video_features) -> dict:

@@ -6,10 +6,9 @@ from tqdm import tqdm
 from genie_tf.config import Config, world_model
 from genie_tf.evaluation import features
 from genie_tf.evaluation.evaluate import load_world
-from genie_tf.evaluation.frames import DELTA_AT, paired_distance
-from genie_tf.evaluation.metrics import mean_figure, psnr, ssim
-from genie_tf.evaluation.reconstruction import reconstruct
-from genie_tf.evaluation.rollouts import BATCH, PROMPT, Moments, another, load_moments, rollout
+from genie_tf.evaluation.frames import DELTA_AT
+from genie_tf.evaluation.metrics import mean_figure, paired_distance, psnr, ssim
+from genie_tf.evaluation.rollouts import BATCH, PROMPT, Moments, another, load_moments, reconstructed, rollout
 from genie_tf.files import alone, write_json
 from genie_tf.training.loop import latest_checkpoint
 from genie_tf.world import World
@@ -27,7 +26,8 @@ def rows_of_world(world: World, moments: Moments, name: str, actions: np.ndarray
     rng = np.random.default_rng(seed)
     other = another(actions, rng)
     with tqdm(total=2 * actions.size, desc=f"dreaming, {name}", unit=" frames") as progress:
-        dreams = rollout(world, **moments.prompt(1), actions=actions, progress=progress, batch=BATCH, instead=other)
+        plan: dict = moments.prompt(1) | {"actions": actions, "instead": other, "every": moments.episodes.every}
+        dreams = rollout(world, **plan, progress=progress, batch=BATCH)
     truth, at = moments.truth, DELTA_AT - 1
     loss = psnr(dreams["dream"][:, at], truth[:, at]) - psnr(dreams["instead"][:, at], truth[:, at])
     return {
@@ -72,7 +72,7 @@ def evaluate_genieredux(config: Config, inception_weights: str | None = None) ->
         moments = load_moments(config, world, True)
         figures |= rows_of_world(world, moments, "guided", moments.actions[:, PROMPT - 1 :], seed, fid)
     truth = moments.truth
-    pictures = reconstruct(world.tokenizer, moments.frames, world.led_by[moments.actions])[1][:, PROMPT:]
+    pictures = reconstructed(world, moments)["pictures"][:, PROMPT:]
     figures["genieredux.tokenizer.psnr"] = mean_figure(psnr(pictures, truth).mean(axis=1))
     figures["genieredux.tokenizer.ssim"] = mean_figure(ssim(pictures, truth).mean(axis=1))
     figures |= fid("tokenizer", pictures, truth)

@@ -17,7 +17,7 @@ from genie_tf.evaluation.metrics import (
     share_figure,
 )
 from genie_tf.latent_action import FRAMES
-from genie_tf.stages import latent_actions_of, load_latent_action
+from genie_tf.stages import held_frames, latent_actions_of, load_latent_action, recordings
 from genie_tf.training.backend import compiled, in_batches
 
 LEVEL_SETS = 5  # disjoint sets of held-out levels; a latent action should mean the same in each
@@ -205,7 +205,7 @@ def latent_action_figures(config: Config, transitions: dict | None = None) -> di
         config: The world.
         transitions: From `play_every_key`. If None, the figures of visible effects are omitted.
     """
-    train, test = (Episodes(config.record_folder(split)) for split in ("train", "test"))
+    train, test = recordings(config, "train", "test", every=held_frames(config)).values()
     model, _ = load_latent_action(config)
     count, of = model.codes, latent_actions_of(config, {"train": train, "test": test})
     codes = of["test"]

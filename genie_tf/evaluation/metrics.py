@@ -195,3 +195,24 @@ def probe(codes: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
     table = counts(codes, labels, (count, int(labels.max()) + 1))
     table += 1e-6 * table.sum(axis=0)
     return table.argmax(axis=1)
+
+
+def distance_figure(films: np.ndarray, truth: np.ndarray, features) -> dict:
+    """Fréchet distance between the frames of two sets of films. The films are the independent groups.
+
+    Args:
+        films: uint8 (M, T, H, W, 3).
+        truth: uint8 (M, T, H, W, 3).
+        features: Function from frames uint8 (n, H, W, 3) to (n, D).
+    """
+    pairs = [features(x.reshape(-1, *x.shape[2:])).reshape(*x.shape[:2], -1) for x in (films, truth)]
+    return paired_distance(*pairs)
+
+
+def paired_distance(a: np.ndarray, b: np.ndarray) -> dict:
+    """Fréchet distance between features (M, H, D) and (M, H, D) with M independent groups. `n` counts vectors."""
+
+    def distance(groups):
+        return frechet_distance(*(np.concatenate([group[side] for group in groups]) for side in (0, 1)))
+
+    return jackknife_figure(distance, list(zip(a, b)), a.shape[0] * a.shape[1])

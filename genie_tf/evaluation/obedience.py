@@ -199,7 +199,7 @@ def counterfactual_figures(
     rows = moments.rows[: len(held)] + PROMPT - 1
     controls = controls_of(game)
     actions = np.broadcast_to(controls.first[:, None], (len(held), len(controls), HORIZON))
-    played = play_on(game, moments.episodes, rows, actions, "counterfactuals in the game")
+    played = play_on(game, moments.episodes, rows, actions, "counterfactuals in the game", between=True)
     copy = np.repeat(moments.frames[: len(held), None, PROMPT - 1], len(controls), axis=1)
     count, keys = played["alive"].shape[:2]
     prompt = np.repeat(moments.frames[:count, :PROMPT], keys, axis=0)
@@ -210,8 +210,11 @@ def counterfactual_figures(
         ],
         axis=1,
     )
-    films = np.concatenate([prompt, played["frames"].reshape(-1, *played["frames"].shape[2:])], axis=1)
-    pictures = reconstruct(world.tokenizer, films, world.led_by[pressed])[1][:, PROMPT:].reshape(played["frames"].shape)
+    every, shape = moments.episodes.every, played["frames"].shape
+    begin = np.repeat(moments.prompt(PROMPT, count)["prompt"], keys, axis=0)
+    films = np.concatenate([begin, played["film"].reshape(-1, *played["film"].shape[2:])], axis=1)
+    pictures = reconstruct(world.tokenizer, films, world.led_by[np.repeat(pressed, every // world.stride, axis=1)])[1]
+    pictures = pictures[:, ::every][:, PROMPT:].reshape(shape)
     figures: dict = {}
     for step in MATCHED:
         shown, alive = played["frames"][:, :, step - 1], played["alive"][:, :, step - 1]

@@ -6,9 +6,8 @@ from keras import ops
 from genie_tf.config import RecordSettings
 from genie_tf.episodes.recorder import colours_of
 from genie_tf.evaluation.features import block_statistics
-from genie_tf.evaluation.frames import distance_figure
 from genie_tf.evaluation.game import LEVELS
-from genie_tf.evaluation.metrics import bootstrap_figure, mean_figure, perplexity, psnr, ssim
+from genie_tf.evaluation.metrics import bootstrap_figure, distance_figure, mean_figure, perplexity, psnr, ssim
 from genie_tf.layers.registration import register
 from genie_tf.training.backend import compiled
 
@@ -20,11 +19,11 @@ def reconstruct(tokenizer, films: np.ndarray, actions: np.ndarray) -> tuple[np.n
 
     Args:
         tokenizer: The tokenizer; a token grid stands for S frames.
-        films: uint8 (M, L, H, W, 3). The last L mod S frames are left out.
-        actions: int (M, L - 1), the actions between the frames. A tokenizer that needs no actions does not read them.
+        films: uint8 (M, L, H, W, 3), L - 1 a multiple of S. As in play, the first grid stands for the first frame, repeated.
+        actions: int (M, (L - 1) / S), those that led to each grid after the first. A tokenizer that needs none does not read them.
 
     Returns:
-        Tokens (M, L // S, N), and reconstructed frames uint8 (M, L // S * S, H, W, 3).
+        Tokens (M, 1 + (L - 1) / S, N), and reconstructed frames uint8 (M, L, H, W, 3).
     """
     encode, decode, stride = compiled(tokenizer.encode), compiled(tokenizer.decode), tokenizer.stride
     tokens, pictures = [], []
@@ -32,16 +31,17 @@ def reconstruct(tokenizer, films: np.ndarray, actions: np.ndarray) -> tuple[np.n
         part = np.minimum(np.arange(first, first + BATCH), len(films) - 1)  # one shape: compiled once
         memory = tokenizer.memory(BATCH)
         some_tokens, some_pictures = [], []
-        for t in range(0, films.shape[1] - stride + 1, stride):
-            frames = films[part, t : t + stride] if stride > 1 else films[part, t]
-            led_by = ops.convert_to_tensor(actions[part, max(t - 1, 0)].astype(np.int32))
+        for t in range(0, films.shape[1], stride):  # t is the last frame of its group
+            group = np.maximum(t + np.arange(1 - stride, 1), 0)
+            frames = films[part[:, None], group] if stride > 1 else films[part, t]
+            led_by = ops.convert_to_tensor(actions[part, max(t // stride - 1, 0)].astype(np.int32))
             encoded = encode(ops.convert_to_tensor(frames), memory, led_by)
             decoded = decode(encoded["tokens"], encoded["memory"], led_by)
             memory = decoded["memory"]
             some_tokens.append(ops.convert_to_numpy(encoded["tokens"]))
             some_pictures.append(np.reshape(ops.convert_to_numpy(decoded["frames"]), (BATCH, stride, *films.shape[2:])))
         tokens.append(np.stack(some_tokens, axis=1))
-        pictures.append(np.concatenate(some_pictures, axis=1))
+        pictures.append(np.concatenate(some_pictures, axis=1)[:, stride - 1 :])
     return np.concatenate(tokens)[: len(films)], np.concatenate(pictures)[: len(films)]
 
 
@@ -107,12 +107,14 @@ def tokenizer_figures(
     If a token grid stands for S > 1 frames, `tokenizer.psnr.1` … `tokenizer.psnr.S` are those of its first frame to its last.
 
     Args:
-        tokens: int (M, L / S, N).
+        tokens: int (M, 1 + (L - 1) / S, N).
         pictures: uint8 (M, L, H, W, 3), reconstructed.
         films: uint8 (M, L, H, W, 3).
         game: Settings of the recorded game; None if unknown.
-        given: Number of frames at the start of each film that do not count, because the tokens do not show them.
+        given: Number of frames at the start of each film that do not count, because the tokens do not show them. If S > 1, the
+            first does not count either, because its group repeats it.
     """
+    given = max(given, int(films.shape[1] > tokens.shape[1]))
     tokens, pictures, films = (x[:, given:] for x in (tokens, pictures, films))
     groups, n = list(tokens), films[..., 0, 0, 0].size
     stride, quality = films.shape[1] // tokens.shape[1], psnr(pictures, films)

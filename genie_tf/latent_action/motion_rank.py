@@ -21,7 +21,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from genie_tf.config import Training
+from genie_tf.config import LatentActionConfig
 from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.episodes.motion import motion_of
 from genie_tf.errors import UserError
@@ -88,7 +88,7 @@ def part_of(rank_B, parts: int):
 
 
 @dataclass
-class MotionRankSettings(Training):
+class MotionRankSettings(LatentActionConfig):
     """Settings of the latent action model that uses the rank of the picture's movement.
 
     Args:
@@ -101,7 +101,6 @@ class MotionRankSettings(Training):
     epochs: int = 30
     steps_per_epoch: int = 120
     batch_size: int = 128
-    codes: int = 6
     width: int = 128
 
 

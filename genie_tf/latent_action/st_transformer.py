@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from genie_tf.config import Training
+from genie_tf.config import LatentActionConfig
 from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.errors import UserError
 from genie_tf.latent_action import FRAMES
@@ -22,12 +22,11 @@ LONGEST = 64  # maximum frames that a token attends to, its own included
 
 
 @dataclass
-class STSettings(Training):
+class STSettings(LatentActionConfig):
     """Settings of the paper's latent action model.
 
     Args:
         kind: "st_transformer".
-        codes: Number of latent actions.
         code_dim: Size of a code.
         width: Width of both transformers.
         depth: Number of blocks of the encoder, and of the decoder.
@@ -40,7 +39,6 @@ class STSettings(Training):
     epochs: int = 30
     steps_per_epoch: int = 120
     batch_size: int = 16
-    codes: int = 6
     code_dim: int = 32
     width: int = 128
     depth: int = 4

@@ -18,7 +18,8 @@ def record_human(config: Config) -> None:
     """Open the game in a window and record one level after another until q is pressed.
 
     The episodes are added to `record/<world>/`. Each episode plays a level of its split. As with the other agents, one frame is
-    recorded every `record.hold` game steps. The keys r and q end an episode early; its recorded part is kept.
+    recorded every `record.every` game steps, and the keys are read every `record.hold`. The keys r and q end an episode early; its
+    recorded part is kept.
 
     Raises:
         UserError: there is no display, or a setting is invalid.
@@ -62,9 +63,9 @@ def record_level(config: Config, controls: Controls, root: Path, stats: dict, wi
             left_by = keys.tapped & {"r", "q"}
             if left == 0:
                 control = control_of(keys.down & window.watched, controls)
-                if control is not None:
-                    episode.append(frame, controls[control][0], level)
-                    left = config.record.hold
+                left = config.record.hold if control is not None else 0
+            if control is not None and left % config.record.steps_per_frame == 0:
+                episode.append(frame, controls[control][0], level)
             if control is not None:  # a game without a control for no key waits for one
                 env.act(np.array([controls[control][0]]))
                 seen = env.observe()

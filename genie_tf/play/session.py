@@ -14,11 +14,12 @@ from genie_tf.latent_action.keymap import save_keymap
 from genie_tf.play.keys import DIGITS, keys_of, written_keys
 from genie_tf.play.record import check_target, enlarge, write_film
 from genie_tf.play.window import Window
+from genie_tf.stages import held_frames
 from genie_tf.training.loop import latest_checkpoint
 from genie_tf.world import World
 
 USUAL = ("a", "d", "w", "s", "space")  # keys for the latent actions of a recording without controls
-SHOWN = 12  # frames of a rollout in the calibration, before it starts from another prompt
+SHOWN = 12  # held actions of a rollout in the calibration, before it starts from another prompt
 
 
 class Session:
@@ -38,6 +39,7 @@ class Session:
             temperature=settings.temperature,
             seed=settings.seed,
         )
+        self.held = held_frames(config, guided) // self.world.stride  # steps over which an action is held in the recording
         self.episodes = Episodes(config.record_folder("test"))
         self.episodes.check_size(self.world.frame_size, config.model_folder)
         self.prompts = self.episodes.windows(settings.prompt_frames)
@@ -51,7 +53,9 @@ class Session:
             The prompt, uint8 (P, H, W, 3).
         """
         prompt = self.episodes.read(self.prompts.draw(self.rng, 1) + np.arange(self.prompt_frames))
-        actions = prompt["action"][None, :-1] if self.world.latent_action is None else None
+        actions = None
+        if self.world.latent_action is None:
+            actions = prompt["action"][None, -1 - self.world.stride :: -self.world.stride][:, ::-1]
         self.world.reset(prompt["frame"][None], actions)
         return prompt["frame"]
 
@@ -70,16 +74,16 @@ class Session:
         return keymap[key]
 
     def press(self, key: str) -> np.ndarray:
-        """Predict one frame under a key.
+        """Predict the frames of one step under a key.
 
         Returns:
-            The frame, uint8 (H, W, 3).
+            The frames, uint8 (S, H, W, 3).
         """
-        return self.world.step(np.array([self.action_of(key)]))[0]
+        return self.world.step(np.array([self.action_of(key)])).reshape(-1, *self.world.frame_size, 3)
 
 
 def play_keys(config: Config, text: str, out: str) -> None:
-    """Play the keys of `text` and write the prompt and the rollout to `out`.
+    """Play the keys of `text` and write the prompt and the rollout to `out`. Each key is held as long as in the recording.
 
     Raises:
         UserError: a key is unknown, `out` can't be written, or a model is missing.
@@ -89,9 +93,10 @@ def play_keys(config: Config, text: str, out: str) -> None:
     session = Session(config)
     for key in keys:
         session.action_of(key)
-    frames = [*session.reset(), *(session.press(key) for key in keys)]
-    write_film(target, enlarge(np.stack(frames), config.play.scale), config.play.frames_per_second)
-    print(f"wrote {target}: {config.play.prompt_frames} frames of prompt, {len(keys)} dreamt")
+    prompt = session.reset()
+    frames = np.concatenate([prompt, *(session.press(key) for key in keys for _ in range(session.held))])
+    write_film(target, enlarge(frames, config.play.scale), config.play.frames_per_second)
+    print(f"wrote {target}: {len(prompt)} frames of prompt, {len(frames) - len(prompt)} dreamt")
 
 
 def play_window(config: Config) -> None:
@@ -107,21 +112,22 @@ def play_window(config: Config) -> None:
     with Window(f"dreaming {config.world}", session.world.frame_size, config.play.scale, known, instead) as window:
         session.reset()
         session.press("1")  # compiles
-        frame = session.reset()[-1]
+        frames = session.reset()[-1:]
         while True:
             keys = window.keys()
             if "q" in keys.tapped:
                 return
             if "r" in keys.tapped:
-                frame = session.reset()[-1]
+                frames = session.reset()[-1:]
             numbers = sorted(keys.down & set(digits))
             key = numbers[0] if numbers else control_of(keys.down & window.watched, known)
             start = time.perf_counter()
             if key is not None:  # a game without a control for no key waits for one
-                frame = session.press(key)
+                frames = session.press(key)
             milliseconds = 1000 * (time.perf_counter() - start)
             text = f"{key or '':>4}  {window.frames_per_second:4.1f} frames/s  {milliseconds:3.0f} ms   {named}   r new  q quit"
-            window.show(frame, text, config.play.frames_per_second)
+            for frame in frames:
+                window.show(frame, text, config.play.frames_per_second)
 
 
 def calibrate(config: Config) -> None:
@@ -180,6 +186,7 @@ def ask(session: Session, window: Window, frames_per_second: float, code: int) -
         if named and not pressed:
             return chord(named)
         named |= pressed
-        frame = session.reset()[-1] if t % SHOWN == 0 else session.press(str(code + 1))
+        frames = session.reset()[-1:] if t % (SHOWN * session.held) == 0 else session.press(str(code + 1))
         t += 1
-        window.show(frame, text, frames_per_second)
+        for frame in frames:
+            window.show(frame, text, frames_per_second)

@@ -16,8 +16,6 @@ from genie_tf.layers.registration import register, shifted, shifts_in, whole_shi
 from genie_tf.tokenizer.base import Tokenizer
 from genie_tf.tokenizer.losses import ReconstructionLoss, TokenizerSettings, loss_settings
 
-PATCH = 4  # side of an input patch in pixels
-
 
 @dataclass
 class DeltaSettings(TokenizerSettings):
@@ -25,8 +23,9 @@ class DeltaSettings(TokenizerSettings):
 
     Args:
         kind: "delta".
-        cell: Side in pixels of the square that a code stands for: 8, 16 or 32.
-        width: Channels of the network where a cell is 8 x 8 pixels or more; half as many where it is 4 x 4.
+        patch: Side of an input patch in pixels.
+        cell: Side in pixels of the square that a code stands for: 2, 4 or 8 patches.
+        width: Channels of the network on squares of 2 x 2 patches and coarser; half as many on patches.
         blocks: Residual blocks of the decoder.
         length: Frames of a training film, 2 or more. The first is given, the others are the tokenizer's own pictures.
     """
@@ -38,6 +37,7 @@ class DeltaSettings(TokenizerSettings):
     learning_rate: float = 3e-3
     optimizer: Literal["adamw", "muon"] = "muon"
     l4: float = 0.05
+    patch: int = 4
     cell: int = 16
     width: int = 128
     blocks: int = 2
@@ -58,9 +58,10 @@ class DeltaTokenizer(Tokenizer):
     Args:
         quantizer: Settings of the quantizer, a dict with its `kind`.
         actions: A, number of actions.
-        cell: Side in pixels of the square that a code stands for.
-        width: Channels of the network at 8 x 8 pixels and coarser.
+        cell: Side in pixels of the square that a code stands for: 2, 4 or 8 patches.
+        width: Channels of the network on squares of 2 x 2 patches and coarser; half as many on patches.
         blocks: Residual blocks of the decoder.
+        patch: Side of an input patch in pixels.
         seed: Seed of the codebook.
         frame_size: H and W, multiples of `cell`.
         losses: Arguments of `ReconstructionLoss`.
@@ -80,16 +81,18 @@ class DeltaTokenizer(Tokenizer):
     given = 1
     needs_actions = True
 
-    def __init__(self, quantizer, actions, cell=16, width=128, blocks=2, seed=0, frame_size=FRAME_SIZE, losses=None, **kwargs):
+    def __init__(
+        self, quantizer, actions, cell=16, width=128, blocks=2, patch=4, seed=0, frame_size=FRAME_SIZE, losses=None, **kwargs
+    ):
         super().__init__(**kwargs)
         self.config = dict(
-            quantizer=quantizer, actions=actions, cell=cell, width=width, blocks=blocks, seed=seed, frame_size=frame_size,
-            losses=losses,
+            quantizer=quantizer, actions=actions, cell=cell, width=width, blocks=blocks, patch=patch, seed=seed,
+            frame_size=frame_size, losses=losses,
         )  # fmt: skip
-        self.frame_size, self.actions = tuple(frame_size), actions
+        self.frame_size, self.actions, self.patch = tuple(frame_size), actions, patch
         self.grid = tuple(side // cell for side in frame_size)
         self.tokens = 1 + math.prod(self.grid)
-        halvings = int(math.log2(cell // (2 * PATCH)))  # from 8 x 8 pixels to a cell
+        halvings = int(math.log2(cell // (2 * patch)))  # from 2 x 2 patches to a cell
 
         def conv(channels, kernel=3, strides=1, activation="relu", **kwargs):
             return layers.Conv2D(channels, kernel, strides, "same", activation=activation, **kwargs)
@@ -98,7 +101,7 @@ class DeltaTokenizer(Tokenizer):
             return layers.Conv2DTranspose(channels, 4, 2, "same", activation="relu", name=name)
 
         self.embed_action = layers.Embedding(actions + 1, width, name="embed_action")  # the last: unknown
-        self.embed_place = layers.Embedding(math.prod(side // (2 * PATCH) for side in frame_size), width, name="embed_place")
+        self.embed_place = layers.Embedding(math.prod(side // (2 * patch) for side in frame_size), width, name="embed_place")
         self.context_fine = conv(width // 2, name="context_fine")
         self.context_coarse = conv(width, 4, 2, name="context_coarse")
         self.encoder_fine = conv(width // 2, name="encoder_fine")
@@ -113,7 +116,7 @@ class DeltaTokenizer(Tokenizer):
         self.decoder_blocks = [conv(width, name=f"decoder_block_{i}") for i in range(blocks)]
         self.upsample = up(width // 2, "upsample")
         self.decoder_fine = conv(width // 2, name="decoder_fine")
-        self.to_patches = conv(3 * PATCH**2, activation=None, dtype="float32", kernel_initializer="zeros", name="to_patches")
+        self.to_patches = conv(3 * patch**2, activation=None, dtype="float32", kernel_initializer="zeros", name="to_patches")
         self.reconstruction_loss = ReconstructionLoss(**(losses or {}), name="reconstruction_loss")
         self.report(*self.reconstruction_loss.parts)
 
@@ -125,13 +128,14 @@ class DeltaTokenizer(Tokenizer):
             UserError: the cells do not fill the frame, the films are too short, or VGG16's weights can't be loaded.
         """
         s = settings
-        if s.cell not in (8, 16, 32) or any(side % s.cell for side in frame_size):
+        if s.cell not in (2 * s.patch, 4 * s.patch, 8 * s.patch) or any(side % s.cell for side in frame_size):
             raise UserError(
-                f"--tokenizer.cell {s.cell}: it must be 8, 16 or 32 and divide the frame's {frame_size[0]} x {frame_size[1]}"
+                f"--tokenizer.cell {s.cell}: it must be 2, 4 or 8 patches of {s.patch} pixels and divide the frame's "
+                f"{frame_size[0]} x {frame_size[1]}"
             )
         if s.length < 2:
             raise UserError(f"--tokenizer.length {s.length}: a film needs 2 frames or more, as the first is given")
-        return cls(asdict(s.quantizer), actions, s.cell, s.width, s.blocks, s.seed, frame_size, loss_settings(s))
+        return cls(asdict(s.quantizer), actions, s.cell, s.width, s.blocks, s.patch, s.seed, frame_size, loss_settings(s))
 
     @staticmethod
     def examples(recording: Episodes, settings: DeltaSettings, actions: np.ndarray) -> Examples:
@@ -156,18 +160,18 @@ class DeltaTokenizer(Tokenizer):
             led_by: Actions int32 (B,).
 
         Returns:
-            A dict of floats: `moved` (B, H, W, 3), the shifted picture; `fine`, `coarse`, features at 4 x 4 and 8 x 8 pixels.
+            A dict of floats: `moved` (B, H, W, 3), the shifted picture; `fine`, `coarse`, features of patches and of 2 x 2 patches.
         """
         x = from_pixels(before)
         moved = shifted(x, shift)
-        fine = self.context_fine(patchify(ops.concatenate([x, moved], axis=-1), PATCH))
+        fine = self.context_fine(patchify(ops.concatenate([x, moved], axis=-1), self.patch))
         coarse = self.context_coarse(fine)
         place = ops.reshape(self.embed_place(ops.arange(math.prod(coarse.shape[1:3]))), (1, *coarse.shape[1:3], -1))
         return {"moved": moved[..., :3], "fine": fine, "coarse": coarse + place + self.embed_action(led_by)[:, None, None]}
 
     def _quantization(self, context, frames, training=False):
         """Output of the quantizer for frames uint8 (B, H, W, 3)."""
-        x = self.encoder_fine(patchify(from_pixels(frames) - context["moved"], PATCH))
+        x = self.encoder_fine(patchify(from_pixels(frames) - context["moved"], self.patch))
         x = self.encoder_coarse(ops.concatenate([x, context["fine"]], axis=-1)) + context["coarse"]
         x = x + self.encoder_block(x)
         for down in self.encoder_down:
@@ -184,7 +188,7 @@ class DeltaTokenizer(Tokenizer):
             x = x + block(x)
         x = self.upsample(x) + context["fine"]
         x = x + self.decoder_fine(x)
-        return context["moved"] + unpatchify(self.to_patches(x), PATCH)
+        return context["moved"] + unpatchify(self.to_patches(x), self.patch)
 
     def _tokens(self, shift_B, indices):
         return ops.concatenate([shift_B[:, None], ops.reshape(indices, (-1, self.tokens - 1))], axis=1)
