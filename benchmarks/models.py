@@ -119,7 +119,7 @@ def size_of(config: Config) -> tuple[int, int]:
 class NoPixels:
     """A placeholder tokenizer for other numbers of tokens: its frames are the tokens."""
 
-    given, codes = 0, 1024
+    given, codes, stride = 0, 1024, 1
 
     def __init__(self, tokens: int):
         self.tokens = tokens
@@ -138,6 +138,9 @@ class NoPixels:
 
     def decode(self, tokens, memory, led_by=None):
         return {"frames": tokens, "memory": memory}
+
+    def remember(self, tokens, memory, led_by=None):
+        return memory
 
 
 def make_tokenizer(config: Config, tokens: int | None = None):
@@ -167,14 +170,15 @@ def train_tokenizer(precision: str) -> dict:
     settings, tokenizer = config.tokenizer, make_tokenizer(config)
     length = getattr(settings, "length", 1)
     batch: Any = random_frames(config, settings.batch_size, length)
+    grids = length // tokenizer.stride
     if tokenizer.needs_actions:
-        batch = {"frames": batch, "actions": np.zeros((settings.batch_size, length), np.int32)}
-    tokens = settings.batch_size * (length - tokenizer.given) * tokenizer.tokens
+        batch = {"frames": batch, "actions": np.zeros((settings.batch_size, grids), np.int32)}
+    tokens = settings.batch_size * (grids - tokenizer.given) * tokenizer.tokens
     return training(tokenizer, batch, settings, tokens)
 
 
 def convert(precision: str, file: str, way: str) -> dict:
-    """Encode or decode frames, `CONVERTED` at a time, as a whole recording is tokenized."""
+    """Encode or decode the frames of `CONVERTED` token grids at a time, as a whole recording is tokenized."""
     import keras
 
     from benchmarks.products import Products
@@ -184,7 +188,8 @@ def convert(precision: str, file: str, way: str) -> dict:
     config = read_config(file, {})
     tokenizer = make_tokenizer(config)
     tokenizer.build()
-    frames, memory = keras.ops.convert_to_tensor(random_frames(config, CONVERTED)), tokenizer.memory(CONVERTED)
+    shape = (CONVERTED, tokenizer.stride) if tokenizer.stride > 1 else (CONVERTED,)
+    frames, memory = keras.ops.convert_to_tensor(random_frames(config, *shape)), tokenizer.memory(CONVERTED)
     led_by = keras.ops.zeros((CONVERTED,), "int32")
     encoded = tokenizer.encode(frames, memory, led_by)["tokens"]
     function, given, name = {
@@ -197,7 +202,7 @@ def convert(precision: str, file: str, way: str) -> dict:
     def once():
         return keras.ops.convert_to_numpy(run(given, memory, led_by)[name])
 
-    return beside_products(once, products, "frames/s", CONVERTED * tokenizer.tokens, CONVERTED)
+    return beside_products(once, products, "frames/s", CONVERTED * tokenizer.tokens, CONVERTED * tokenizer.stride)
 
 
 def train_latent_action(precision: str) -> dict:
@@ -253,7 +258,7 @@ def play(precision: str, file: str, tokens: int | None, changes: dict) -> dict:
     action, seed = np.zeros(1, np.int32), keras.random.SeedGenerator(0)
     noise = sampling_noise(1, tokenizer.tokens, tokenizer.codes, config.play.sampling_steps, seed)
     products = Products(world._next_frame, world.past, world.memory, keras.ops.convert_to_tensor(action), noise)
-    return beside_products(lambda: world.step(action), products, "frames/s", tokenizer.tokens)
+    return beside_products(lambda: world.step(action), products, "frames/s", tokenizer.tokens, tokenizer.stride)
 
 
 def measured(measure, *arguments):

@@ -103,7 +103,8 @@ def _settings_of_kind(path: str, default: str, arguments: list[str], values: dic
         path: A section, such as "tokenizer", or a field of one that has kinds itself, such as "tokenizer.quantizer".
         default: The kind if none is named.
         arguments: The command line.
-        values: This part of the settings file.
+        values: This part of the settings file. It is emptied if it names another kind than the command line, as it is written for
+            that kind.
         kinds: Gets the options that choose a kind, for `--help`.
         default: The kind if none is named; by default the first of the table.
 
@@ -113,6 +114,8 @@ def _settings_of_kind(path: str, default: str, arguments: list[str], values: dic
     table = path.split(".")[-1]
     field = kind_field(table)
     kind = str(_option(arguments, f"{path}.{field}") or values.get(field) or default)
+    if values.get(field, kind) != kind:
+        values.clear()
     settings = class_of(table, kind).Settings
     kinds.append(f"--{path}.{field} {' or '.join(TABLES[table])}")
     _refuse_other_kinds(path, kind, settings, [*values, *_set_by(arguments, path)])

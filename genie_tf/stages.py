@@ -65,6 +65,7 @@ def train_tokenizer(config: Config, live: bool = False):
         latent_action, latent_action_file = load_latent_action(config)
         count = latent_action.codes
     stride = model.from_settings(settings, frame_size, count).stride  # raises the error of an invalid setting
+    episodes = recordings(config, *episodes, every=stride)
     inputs = {"recording": episodes["train"].fingerprint}
     actions: dict[str, np.ndarray | None] = dict.fromkeys(episodes)
     if model.needs_actions:
@@ -83,7 +84,7 @@ def train_tokenizer(config: Config, live: bool = False):
         inputs,
         live,
     )
-    tokens_of(config, recordings(config, *episodes, every=stride))
+    tokens_of(config, episodes)
     return checkpoint
 
 
@@ -104,7 +105,7 @@ def tokens_of(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.nda
 
     def convert(frames, memory, led_by):
         encoded = tokenizer.encode(frames, memory, led_by)
-        return encoded["tokens"], tokenizer.decode(encoded["tokens"], encoded["memory"], led_by)["memory"]
+        return encoded["tokens"], tokenizer.remember(encoded["tokens"], encoded["memory"], led_by)
 
     encode, convert = compiled(tokenizer.encode), compiled(convert)
 

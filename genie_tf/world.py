@@ -194,7 +194,7 @@ class World:
         led_by = ops.take(self.led_by, actions)
         encoded = self.tokenizer.encode(frames, memory, led_by)
         past = self.dynamics.extend(past, encoded["tokens"], actions, self.tokenizer.context(memory))
-        return past, self.tokenizer.decode(encoded["tokens"], encoded["memory"], led_by)["memory"]
+        return past, self.tokenizer.remember(encoded["tokens"], encoded["memory"], led_by)
 
     def _next_frame(self, past, memory, actions, noise):
         """The predicted frame, the past and the tokenizer's memory after it."""

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from genie_tf.cli import parse
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.errors import UserError
 from genie_tf.kinds import class_of
+from genie_tf.layers.quantizers.lookup_free import LookupFreeSettings
+from genie_tf.tokenizer.conv import ConvSettings
 from genie_tf.world import World
 
 SCRIPTS = {  # and the sections that each reads
@@ -127,6 +130,18 @@ def test_help_shows_the_settings_of_the_chosen_kind_alone(place):
     )
     assert "--latent_action.patch" in other and "--latent_action.patch" not in one
     assert all("motion_rank or st_transformer" in said and "--latent_action.codes" in said for said in (one, other))
+
+
+def test_another_kind_on_the_command_line_replaces_what_the_file_says_of_its_kind(place):
+    (place.folder / "w.yaml").write_text("tokenizer: {kind: delta, epochs: 7, cell: 32, quantizer: {kind: vector, codes: 64}}")
+
+    def read(*options):
+        return parse("test", arguments=["--config", str(place.folder / "w.yaml"), *options], sections=("tokenizer",))[0].tokenizer
+
+    assert asdict(read("--tokenizer.kind", "conv")) == asdict(ConvSettings())
+    assert (read("--tokenizer.kind", "delta").epochs, read("--tokenizer.kind", "delta").cell) == (7, 32)
+    other = read("--tokenizer.quantizer.kind", "lookup_free")
+    assert other.cell == 32 and other.quantizer == LookupFreeSettings()
 
 
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda file: file.stem)

@@ -247,7 +247,11 @@ def test_delta_s_picture_depends_on_the_picture_before_and_on_the_action():
 
 
 def test_settings_of_delta_that_can_t_be_are_refused():
-    for settings, words in ((DeltaSettings(cell=24), "--tokenizer.cell 24"), (DeltaSettings(length=1), "--tokenizer.length 1")):
+    for settings, words in (
+        (DeltaSettings(cell=24), "--tokenizer.cell 24"),
+        (DeltaSettings(length=1), "--tokenizer.length 1"),
+        (DeltaSettings(stride=4, length=10), "of 4 frames each"),
+    ):
         with pytest.raises(UserError, match=words):
             DeltaTokenizer.from_settings(settings, (64, 64), 6)
     small = DeltaTokenizer.from_settings(DeltaSettings(patch=2, cell=4, width=16), (64, 96), 6)
@@ -320,6 +324,33 @@ def test_the_first_group_repeats_the_first_frame_and_each_frame_of_a_group_has_i
     assert of_places[1] == pytest.approx(psnr(pictures[:, 2::4], film[:, 2::4]).mean())
     assert np.mean(of_places) == pytest.approx(figures["tokenizer.psnr"]["value"]) and len(set(of_places)) == 4
     assert "tokenizer.psnr.5" not in figures
+
+
+def test_a_grid_of_delta_changes_the_picture_before_into_several_frames():
+    model = DeltaTokenizer(VECTOR, actions=3, width=16, stride=3)
+    model.build()
+    model.to_patches.kernel.assign(0.05 * np.random.default_rng(1).standard_normal(model.to_patches.kernel.shape))
+    film = np.concatenate([films(2, 3, seed=1), scrolling(2, [(2, -1)] * 8)], axis=1)
+    actions = np.array([[0, 1, 2, 0], [2, 2, 1, 1]], np.int32)
+    out = arrays(call(model)({"frames": film, "actions": actions}))
+    assert out["tokens"].shape == (2, 4, 3 + 16) and out["reconstruction"].shape == film.shape
+    memory, shown = model.memory(2), []
+    for k in range(4):
+        led_by = ops.convert_to_tensor(actions[:, k - 1])
+        encoded = call(model.encode)(ops.convert_to_tensor(film[:, 3 * k : 3 * k + 3]), memory, led_by)
+        decoded = call(model.decode)(encoded["tokens"], encoded["memory"], led_by)
+        alone = call(model.remember)(encoded["tokens"], encoded["memory"], led_by)
+        memory = decoded["memory"]
+        np.testing.assert_array_equal(alone["before"], memory["before"])
+        np.testing.assert_array_equal(encoded["tokens"], out["tokens"][:, k])
+        shown.append(ops.convert_to_numpy(decoded["frames"]))
+        np.testing.assert_array_equal(model.context(memory), shown[-1][:, -1])
+    np.testing.assert_array_equal(shown[0], film[:, [2, 2, 2]], "the last frame of the first group is given")
+    expected = ops.convert_to_numpy(to_pixels(out["reconstruction"]))
+    assert np.abs(np.concatenate(shown, axis=1).astype(int) - expected).max() <= 1
+    assert (shown[1][:, 0] != shown[1][:, 1]).mean() > 0.1, "the frames of a grid differ"
+    trained = model({"frames": film, "actions": actions}, training=True)
+    assert trained["reconstruction"].shape == (2, 3 + 3 * 2, 64, 64, 3), "a random frame of each grid, and the last"
 
 
 def test_a_step_of_a_world_predicts_all_frames_of_a_group():

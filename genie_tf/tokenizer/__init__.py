@@ -7,12 +7,12 @@ token grid stands for S frames: grid k for the frames k S … k S + S - 1.
 - `needs_actions`: whether it sees the actions between the frames. Then the latent actions are trained before it.
 - `from_settings(settings, frame_size, actions)`: makes the model for frames of this height and width, and a number of actions.
 - `examples(recording, settings, actions)`: its training examples, films uint8 (n, T, H, W, 3), and beside them the actions
-  between the frames if it needs them: `actions` int (R,) of every row. A static method.
+  between the grids if it needs them: `actions` int (R,) of every row. The recording has a row for every grid. A static method.
 - `stride`: S.
 - `call`: from films uint8 (B, T, H, W, 3), T a multiple of S, to a dict: `reconstruction` float (B, T, H, W, 3) in about
   -0.5 … 0.5, `tokens` int32 (B, T / S, N), and the scalars `perplexity` of the tokens, and those of `ReconstructionLoss` in
   `losses.py`. The tokenizer adds its other losses to `loss`. A tokenizer that needs actions takes a dict of `frames`, the films,
-  and `actions` int (B, T): action t led from frame t to frame t + 1.
+  and `actions` int (B, T / S): action k led from grid k to grid k + 1.
 - `memory(batch)`: what it remembers before the first frame: tensors in dicts, lists and tuples; `()` if it converts each frame
   separately. Encoder and decoder share it.
 - `encode(frames, memory, led_by)`: from the next S frames, uint8 (B, H, W, 3) if S is 1 and else (B, S, H, W, 3), to a dict:
@@ -20,7 +20,8 @@ token grid stands for S frames: grid k for the frames k S … k S + S - 1.
   frames; a tokenizer that needs no actions does not read it.
 - `decode(tokens, memory, led_by)`: from the next tokens int32 (B, N) to a dict: `frames` uint8, of the shape that `encode` takes,
   and `memory`, in which the decoder has shown them.
-- `given`: number of frames at the start of a film that are remembered as they are, so that tokens do not show them.
+- `remember(tokens, memory, led_by)`: the `memory` of `decode` alone, which may take less time.
+- `given`: number of token grids at the start of a film whose frames are remembered as they are, so that tokens do not show them.
 - `context(memory)`: the pictures uint8 (B, H, W, 3) that the next tokens change; None if tokens stand for themselves.
 - `codes`, `tokens`: size of its codebook, and N.
 - `frame_size`: height and width of its frames.

@@ -15,6 +15,10 @@ class Tokenizer(SelfSupervisedModel):
         """What is remembered before the first frame: nothing."""
         return ()
 
+    def remember(self, tokens, memory, led_by):
+        """The memory of `decode` alone."""
+        return self.decode(tokens, memory, led_by)["memory"]
+
     def context(self, memory):
         """The pictures that the next tokens change: none, as tokens stand for themselves."""
         return None

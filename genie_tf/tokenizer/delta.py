@@ -27,7 +27,9 @@ class DeltaSettings(TokenizerSettings):
         cell: Side in pixels of the square that a code stands for: 2, 4 or 8 patches.
         width: Channels of the network on squares of 2 x 2 patches and coarser; half as many on patches.
         blocks: Residual blocks of the decoder.
-        length: Frames of a training film, 2 or more. The first is given, the others are the tokenizer's own pictures.
+        stride: Frames that a token grid stands for.
+        length: Frames of a training film, those of 2 token grids or more. The first grid is given, the others are the tokenizer's
+            own pictures.
     """
 
     kind: Literal["delta"] = "delta"
@@ -41,19 +43,20 @@ class DeltaSettings(TokenizerSettings):
     cell: int = 16
     width: int = 128
     blocks: int = 2
+    stride: int = 1
     length: int = 4
 
 
 @keras.saving.register_keras_serializable("genie_tf")
 class DeltaTokenizer(Tokenizer):
-    """Converts a frame to a few tokens, given the picture before it and the action between them.
+    """Converts the next frames to a few tokens, given the picture before them and the action that leads to them.
 
-    The first token is the shift, in whole pixels, with which the picture before resembles the frame most. The others are a coarse
-    grid of codes. Encoder and decoder see the picture before, as it is and shifted, and the action. The decoder adds a change to
-    the shifted picture. So scenery that only moves costs one token.
+    A token grid stands for S frames. The first S tokens are the shifts, in whole pixels, with which the picture before resembles
+    each of them most. The others are a coarse grid of codes. Encoder and decoder see the picture before, as it is and shifted, and
+    the action. The decoder adds a change to the shifted picture. So scenery that only moves costs one token a frame.
 
     The picture before is the tokenizer's own, in training and in play, as its errors feed back. The encoder can correct them. The
-    first frame of a film has no picture before it: it is given, and its tokens are 0.
+    first grid of a film has no picture before it: its last frame is given, and its tokens are 0.
 
     Args:
         quantizer: Settings of the quantizer, a dict with its `kind`.
@@ -62,16 +65,19 @@ class DeltaTokenizer(Tokenizer):
         width: Channels of the network on squares of 2 x 2 patches and coarser; half as many on patches.
         blocks: Residual blocks of the decoder.
         patch: Side of an input patch in pixels.
+        stride: S, frames that a token grid stands for.
         seed: Seed of the codebook.
         frame_size: H and W, multiples of `cell`.
         losses: Arguments of `ReconstructionLoss`.
 
     Call arguments:
-        inputs: A dict: `frames` uint8 (B, T, H, W, 3), T 2 or more; `actions` int (B, T), where action t led from frame t to frame
-            t + 1 (the last is not used).
+        inputs: A dict: `frames` uint8 (B, T, H, W, 3), T a multiple of S, 2 S or more; `actions` int (B, T / S), where action k led
+            from grid k to grid k + 1 (the last is not used).
+        training: Whether to decode only two frames of each grid: a random one, and the last, from which the next grid follows.
 
     Returns:
-        See `genie_tf.tokenizer`. The losses are those of the frames 1 … T - 1.
+        See `genie_tf.tokenizer`. In training, `reconstruction` has only the decoded frames. The losses are those of all grids but
+        the first.
 
     Reference:
         Micheli et al. 2024, Δ-IRIS, arXiv 2406.19320, section 3.1. There a convolutional network writes all tokens.
@@ -82,16 +88,17 @@ class DeltaTokenizer(Tokenizer):
     needs_actions = True
 
     def __init__(
-        self, quantizer, actions, cell=16, width=128, blocks=2, patch=4, seed=0, frame_size=FRAME_SIZE, losses=None, **kwargs
-    ):
+        self, quantizer, actions, cell=16, width=128, blocks=2, patch=4, stride=1, seed=0, frame_size=FRAME_SIZE, losses=None,
+        **kwargs,
+    ):  # fmt: skip
         super().__init__(**kwargs)
         self.config = dict(
-            quantizer=quantizer, actions=actions, cell=cell, width=width, blocks=blocks, patch=patch, seed=seed,
+            quantizer=quantizer, actions=actions, cell=cell, width=width, blocks=blocks, patch=patch, stride=stride, seed=seed,
             frame_size=frame_size, losses=losses,
         )  # fmt: skip
         self.frame_size, self.actions, self.patch = tuple(frame_size), actions, patch
         self.grid = tuple(side // cell for side in frame_size)
-        self.tokens = 1 + math.prod(self.grid)
+        self.stride, self.tokens = stride, stride + math.prod(self.grid)
         halvings = int(math.log2(cell // (2 * patch)))  # from 2 x 2 patches to a cell
 
         def conv(channels, kernel=3, strides=1, activation="relu", **kwargs):
@@ -102,6 +109,8 @@ class DeltaTokenizer(Tokenizer):
 
         self.embed_action = layers.Embedding(actions + 1, width, name="embed_action")  # the last: unknown
         self.embed_place = layers.Embedding(math.prod(side // (2 * patch) for side in frame_size), width, name="embed_place")
+        self.embed_order = layers.Embedding(stride, width, name="embed_order")
+        self.between = keras.random.SeedGenerator(seed, name="between")
         self.context_fine = conv(width // 2, name="context_fine")
         self.context_coarse = conv(width, 4, 2, name="context_coarse")
         self.encoder_fine = conv(width // 2, name="encoder_fine")
@@ -133,23 +142,33 @@ class DeltaTokenizer(Tokenizer):
                 f"--tokenizer.cell {s.cell}: it must be 2, 4 or 8 patches of {s.patch} pixels and divide the frame's "
                 f"{frame_size[0]} x {frame_size[1]}"
             )
-        if s.length < 2:
-            raise UserError(f"--tokenizer.length {s.length}: a film needs 2 frames or more, as the first is given")
-        return cls(asdict(s.quantizer), actions, s.cell, s.width, s.blocks, s.patch, s.seed, frame_size, loss_settings(s))
+        if s.length < 2 * s.stride or s.length % s.stride:
+            grids = f"a film consists of 2 token grids or more, of {s.stride} frames each, as the first is given"
+            raise UserError(f"--tokenizer.length {s.length}: {grids}")
+        losses = loss_settings(s)
+        return cls(asdict(s.quantizer), actions, s.cell, s.width, s.blocks, s.patch, s.stride, s.seed, frame_size, losses)
 
     @staticmethod
     def examples(recording: Episodes, settings: DeltaSettings, actions: np.ndarray) -> Examples:
         """Films of `settings.length` frames, and their actions."""
+        grids = settings.length // settings.stride
 
         def take(rows):
-            at = rows[:, None] + np.arange(settings.length)
-            return {"frames": recording.frames(at), "actions": actions[at].astype(np.int32)}
+            at = rows[:, None] + np.arange(grids)
+            frames = recording.groups(at).reshape(len(rows), -1, *recording.frame_size, 3)
+            return {"frames": frames, "actions": actions[at].astype(np.int32)}
 
-        return Examples(recording.windows(settings.length), take)
+        return Examples(recording.windows(grids), take)
 
     def build(self, input_shape=None):
-        frames = keras.KerasTensor((1, 2, *self.frame_size, 3), "uint8")
+        frames = keras.KerasTensor((1, 2 * self.stride, *self.frame_size, 3), "uint8")
         self.compute_output_spec({"frames": frames, "actions": keras.KerasTensor((1, 2), "int32")})
+
+    def _shifts(self, before, frames_BSHWC):
+        """Shifts int32 (B, S) from the pictures before, uint8 (B, H, W, 3), to each of the next frames."""
+        first = ops.reshape(ops.repeat(before[:, None], self.stride, axis=1), (-1, *self.frame_size, 3))
+        shifts = whole_shift(register(first, ops.reshape(frames_BSHWC, (-1, *self.frame_size, 3))), self.frame_size)
+        return ops.reshape(shifts, (-1, self.stride))
 
     def _context(self, before, shift, led_by):
         """What encoder and decoder know before the frame.
@@ -169,71 +188,108 @@ class DeltaTokenizer(Tokenizer):
         place = ops.reshape(self.embed_place(ops.arange(math.prod(coarse.shape[1:3]))), (1, *coarse.shape[1:3], -1))
         return {"moved": moved[..., :3], "fine": fine, "coarse": coarse + place + self.embed_action(led_by)[:, None, None]}
 
-    def _quantization(self, context, frames, training=False):
-        """Output of the quantizer for frames uint8 (B, H, W, 3)."""
-        x = self.encoder_fine(patchify(from_pixels(frames) - context["moved"], self.patch))
-        x = self.encoder_coarse(ops.concatenate([x, context["fine"]], axis=-1)) + context["coarse"]
+    def _quantization(self, before, shifts_BS, frames_BSHWC, led_by, training=False):
+        """Output of the quantizer for the next frames, uint8 (B, S, H, W, 3)."""
+        x, last = from_pixels(before), self._context(before, shifts_BS[:, -1], led_by)
+        moved = [shifted(x, shifts_BS[:, i])[..., :3] for i in range(self.stride - 1)] + [last["moved"]]
+        differences = [from_pixels(frames_BSHWC[:, i]) - each for i, each in enumerate(moved)]
+        x = self.encoder_fine(patchify(ops.concatenate(differences, axis=-1), self.patch))
+        x = self.encoder_coarse(ops.concatenate([x, last["fine"]], axis=-1)) + last["coarse"]
         x = x + self.encoder_block(x)
         for down in self.encoder_down:
             x = down(x)
         return self.quantizer(self.to_code(x), training=training)
 
-    def _picture(self, context, quantized):
-        """Frames float (B, H, W, 3), from quantized vectors (B, rows, columns, D)."""
+    def _pictures(self, before, shifts_BS, led_by, quantized, order_BJ):
+        """The frames of chosen places in the grid.
+
+        Args:
+            before: Pictures uint8 (B, H, W, 3).
+            shifts_BS: int32 (B, S).
+            led_by: Actions int32 (B,).
+            quantized: Vectors (B, rows, columns, D).
+            order_BJ: int32 (B, J), places of the frames, 0 … S - 1.
+
+        Returns:
+            float (B, J, H, W, 3).
+        """
+        each = order_BJ.shape[1]
+
+        def for_each(x):
+            """Repeat (B, …) for all J frames: (B J, …)."""
+            return x if each == 1 else ops.repeat(x, each, axis=0)
+
+        shifts = ops.reshape(ops.take_along_axis(shifts_BS, order_BJ, axis=1), (-1,))
+        context = self._context(for_each(before), shifts, for_each(led_by))
         x = self.from_code(quantized)
         for up in self.decoder_up:
             x = up(x)
-        x = x + context["coarse"]
+        x = for_each(x) + context["coarse"] + self.embed_order(ops.reshape(order_BJ, (-1,)))[:, None, None]
         for block in self.decoder_blocks:
             x = x + block(x)
         x = self.upsample(x) + context["fine"]
         x = x + self.decoder_fine(x)
-        return context["moved"] + unpatchify(self.to_patches(x), self.patch)
+        pictures = context["moved"] + unpatchify(self.to_patches(x), self.patch)
+        return ops.reshape(pictures, (-1, each, *self.frame_size, 3))
 
-    def _tokens(self, shift_B, indices):
-        return ops.concatenate([shift_B[:, None], ops.reshape(indices, (-1, self.tokens - 1))], axis=1)
+    def _tokens(self, shifts_BS, indices):
+        return ops.concatenate([shifts_BS, ops.reshape(indices, (-1, self.tokens - self.stride))], axis=1)
 
     def call(self, inputs, training=False):
         films, actions = inputs["frames"], ops.cast(inputs["actions"], "int32")
-        before = films[:, 0]
-        pictures, tokens = [from_pixels(before)], [ops.repeat(ops.zeros_like(actions[:, :1]), self.tokens, axis=1)]
-        quantizations = []
-        for t in range(1, films.shape[1]):
-            shift = whole_shift(register(before, films[:, t]), self.frame_size)
-            context = self._context(before, shift, actions[:, t - 1])
-            quantizations.append(self._quantization(context, films[:, t], training))
-            pictures.append(self._picture(context, quantizations[-1]["quantized"]))
-            tokens.append(self._tokens(shift, quantizations[-1]["indices"]))
-            before = to_pixels(ops.stop_gradient(pictures[-1]))
-        reconstruction = ops.stack(pictures, axis=1)
-        own, true = (ops.reshape(frames[:, 1:], (-1, *self.frame_size, 3)) for frames in (reconstruction, films))
-        errors = self.reconstruction_loss(own, true, training=training)
+        batch, grids = ops.shape(films)[0], films.shape[1] // self.stride
+        films = ops.reshape(films, (-1, grids, self.stride, *self.frame_size, 3))
+        before, order = films[:, 0, -1], ops.repeat(ops.arange(self.stride, dtype="int32")[None], batch, axis=0)
+        tokens, shown, true, quantizations = [ops.zeros((batch, self.tokens), "int32")], [], [], []
+        for k in range(1, grids):
+            if training and self.stride > 2:
+                some = keras.random.randint((batch, 1), 0, self.stride - 1, seed=self.between)
+                order = ops.concatenate([some, ops.full_like(some, self.stride - 1)], axis=1)
+            shifts = self._shifts(before, films[:, k])
+            quantizations.append(self._quantization(before, shifts, films[:, k], actions[:, k - 1], training))
+            shown.append(self._pictures(before, shifts, actions[:, k - 1], quantizations[-1]["quantized"], order))
+            true.append(ops.take_along_axis(films[:, k], order[..., None, None, None], axis=1))
+            tokens.append(self._tokens(shifts, quantizations[-1]["indices"]))
+            before = to_pixels(ops.stop_gradient(shown[-1][:, -1]))
+        pictures, frames = (ops.reshape(ops.concatenate(some, axis=1), (-1, *self.frame_size, 3)) for some in (shown, true))
+        errors = self.reconstruction_loss(pictures, frames, training=training)
         of_codes = {name: sum(q[name] for q in quantizations) / len(quantizations) for name in ("loss", "perplexity")}
+        first = ops.repeat(from_pixels(films[:, 0, -1:]), self.stride, axis=1)
         return errors | {
-            "reconstruction": reconstruction,
+            "reconstruction": ops.concatenate([first, *shown], axis=1),
             "tokens": ops.stack(tokens, axis=1),
             "loss": errors["loss"] + of_codes["loss"],
             "perplexity": of_codes["perplexity"],
         }
 
     def memory(self, batch: int) -> dict:
-        """The picture before, uint8 (B, H, W, 3); and whether it is known, bool (B,), so that the next frame is not given."""
+        """The picture before, uint8 (B, H, W, 3); and whether it is known, bool (B,), so that the next frames are not given."""
         return {"before": ops.zeros((batch, *self.frame_size, 3), "uint8"), "known": ops.zeros((batch,), "bool")}
 
     def encode(self, frames, memory, led_by):
         known, before = memory["known"], memory["before"]
-        shift = whole_shift(register(before, frames), self.frame_size)
-        tokens = self._tokens(shift, self._quantization(self._context(before, shift, led_by), frames)["indices"])
-        before = ops.where(known[:, None, None, None], before, frames)
+        frames = ops.reshape(frames, (-1, self.stride, *self.frame_size, 3))
+        shifts = self._shifts(before, frames)
+        tokens = self._tokens(shifts, self._quantization(before, shifts, frames, led_by)["indices"])
+        before = ops.where(known[:, None, None, None], before, frames[:, -1])
         return {"tokens": ops.where(known[:, None], tokens, 0), "memory": {"before": before, "known": known}}
 
-    def decode(self, tokens, memory, led_by):
+    def _decoded(self, tokens, memory, led_by, order):
+        """Frames uint8 (B, J, H, W, 3) of the places `order`, J of 0 … S - 1; and the memory after the last of them."""
         known, before = memory["known"], memory["before"]
-        context = self._context(before, ops.minimum(tokens[:, 0], shifts_in(self.frame_size) - 1), led_by)
-        codes = ops.reshape(ops.minimum(tokens[:, 1:], self.quantizer.codes - 1), (-1, *self.grid))
-        picture = to_pixels(self._picture(context, self.quantizer.lookup(codes)))
-        frames = ops.where(known[:, None, None, None], picture, before)
-        return {"frames": frames, "memory": {"before": frames, "known": ops.ones_like(known)}}
+        shifts = ops.minimum(tokens[:, : self.stride], shifts_in(self.frame_size) - 1)
+        codes = ops.reshape(ops.minimum(tokens[:, self.stride :], self.quantizer.codes - 1), (-1, *self.grid))
+        order = ops.repeat(np.array([order], "int32"), ops.shape(tokens)[0], axis=0)
+        pictures = to_pixels(self._pictures(before, shifts, led_by, self.quantizer.lookup(codes), order))
+        frames = ops.where(known[:, None, None, None, None], pictures, before[:, None])
+        return {"frames": frames, "memory": {"before": frames[:, -1], "known": ops.ones_like(known)}}
+
+    def decode(self, tokens, memory, led_by):
+        decoded = self._decoded(tokens, memory, led_by, range(self.stride))
+        return decoded if self.stride > 1 else decoded | {"frames": decoded["frames"][:, 0]}
+
+    def remember(self, tokens, memory, led_by):
+        return self._decoded(tokens, memory, led_by, [self.stride - 1])["memory"]
 
     def context(self, memory):
         return memory["before"]

@@ -123,9 +123,12 @@ class MagViT2Tokenizer(Tokenizer):
     @staticmethod
     def examples(recording: Episodes, settings: MagViT2Settings, actions: np.ndarray | None = None) -> Examples:
         """Films of `settings.length` frames."""
-        return Examples(
-            recording.windows(settings.length), lambda rows: recording.frames(rows[:, None] + np.arange(settings.length))
-        )
+        grids = settings.length // recording.every
+
+        def take(rows):
+            return recording.groups(rows[:, None] + np.arange(grids)).reshape(len(rows), -1, *recording.frame_size, 3)
+
+        return Examples(recording.windows(grids), take)
 
     def build(self, input_shape=None):
         code_dim = self.quantizer.code_dim
