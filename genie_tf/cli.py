@@ -21,7 +21,7 @@ BAD_INPUT, INTERRUPTED = 2, 130
 DEFAULT_CONFIG = "configs/coinrun_plain.yaml"
 SECTIONS = tuple(section.name for section in dataclasses.fields(Config) if section.name != "world")
 MAY_BE_ZERO = (
-    "seed", "temperature", "corruption", "entropy", "diversity", "commitment",
+    "seed", "temperature", "guidance", "corruption", "action_dropout", "entropy", "diversity", "commitment",
     "l1", "l4", "perceptual", "adversarial", "adversarial_after", "adversarial_regularizer", "ema",
 )  # fmt: skip
 MOVED = {"tokenizer.codes": "tokenizer.quantizer.codes", "tokenizer.code_dim": "tokenizer.quantizer.code_dim"}

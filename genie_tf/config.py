@@ -142,6 +142,7 @@ class PlayConfig:
         prompt_frames: Recorded frames at the start of a rollout.
         sampling_steps: MaskGIT steps a frame. More steps are better and slower.
         temperature: Temperature of the drawn tokens; 0 takes the most probable token.
+        guidance: How much the difference is exaggerated that an action makes; 0 for not at all. It makes play slower.
         scale: Side of a displayed pixel in screen pixels.
         frames_per_second: Maximum speed of the window, and speed of a written video.
         evaluation_windows: Number of held-out windows of the evaluation.
@@ -151,10 +152,16 @@ class PlayConfig:
     prompt_frames: int = 4
     sampling_steps: int = 4
     temperature: float = 0.5
+    guidance: float = 0.0
     scale: int = 8
     frames_per_second: float = 10.0
     evaluation_windows: int = 256
     seed: int = 1
+
+    @property
+    def sampling(self) -> dict:
+        """The settings of `World.load`."""
+        return {name: getattr(self, name) for name in ("sampling_steps", "temperature", "guidance", "seed")}
 
 
 @dataclass

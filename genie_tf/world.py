@@ -33,6 +33,7 @@ class World:
         keymap: A dict from keys, such as "none", "a" and "aw", to actions.
         sampling_steps: MaskGIT steps per frame.
         temperature: Temperature of the drawn tokens.
+        guidance: How much the difference is exaggerated that an action makes; 0 for not at all.
         seed: Seed of the sampling.
         led_by: int (A + 1,), the action that the tokenizer sees for each of the world's A actions and for none. None: the same.
         span: Frames from the beginning of a latent action to its end.
@@ -51,12 +52,13 @@ class World:
         keymap: dict[str, int],
         sampling_steps: int = 4,
         temperature: float = 0.5,
+        guidance: float = 0.0,
         seed: int = 0,
         led_by: np.ndarray | None = None,
         span: int = 1,
     ):
         self.tokenizer, self.latent_action, self.dynamics, self.keymap = tokenizer, latent_action, dynamics, keymap
-        self.sampling_steps, self.temperature = sampling_steps, temperature
+        self.sampling_steps, self.temperature, self.guidance = sampling_steps, temperature, guidance
         self.led_by = np.arange(dynamics.actions + 1) if led_by is None else led_by
         self.span, self.stride = span, tokenizer.stride
         self.noise_seed = keras.random.SeedGenerator(seed)
@@ -73,7 +75,7 @@ class World:
         Args:
             folder: `model/<world>`.
             guided: Whether to load the dynamics trained on recorded actions.
-            **settings: `sampling_steps`, `temperature`, `seed`.
+            **settings: `sampling_steps`, `temperature`, `guidance`, `seed`.
 
         Raises:
             UserError: a model is missing, or the dynamics was trained with another tokenizer or latent action model.
@@ -199,7 +201,7 @@ class World:
     def _next_frame(self, past, memory, actions, noise):
         """The predicted frame, the past and the tokenizer's memory after it."""
         context = self.tokenizer.context(memory)
-        tokens = self.dynamics.sample(past, actions, noise, self.temperature, context)["tokens"]
+        tokens = self.dynamics.sample(past, actions, noise, self.temperature, context, self.guidance)["tokens"]
         decoded = self.tokenizer.decode(tokens, memory, ops.take(self.led_by, actions))
         return decoded["frames"], self.dynamics.extend(past, tokens, actions, context), decoded["memory"]
 

@@ -27,7 +27,7 @@ def test_products_of_the_dynamics_are_those_of_the_formula():
     B, T, N, D, K, heads, depth = 2, 5, 16, 32, 64, 2, 3
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, K, (B, T, N)).astype(np.int32)
-    batch = {"tokens": tokens, "actions": np.zeros((B, T), np.int32), **training_masks(rng, tokens, K, 0.1)}
+    batch = {"tokens": tokens, "actions": np.zeros((B, T), np.int32), **training_masks(rng, tokens, K, 0.1, 0.1)}
     products = products_of_a_step(MaskGitDynamics(K, N, 4, width=D, depth=depth, heads=heads, window=3), batch)
 
     def block(frames, seen, whole=True):

@@ -266,7 +266,7 @@ def test_a_picture_changes_what_comes_after_it_and_nothing_earlier(dynamics_with
 def test_targets_are_read_before_masking(dynamics):
     """A model that knew the answer would have no loss: the targets are the true tokens, never the mask."""
     tokens, actions = sequence()
-    masks = training_masks(RNG, tokens, K, 0.0)
+    masks = training_masks(RNG, tokens, K, 0.0, 0.0)
     out = call(dynamics)({"tokens": tokens, "actions": actions, **masks})
     masked = masks["masked"][:, 1:]
     log_p = ops.convert_to_numpy(ops.log_softmax(out["logits"]))
@@ -277,11 +277,40 @@ def test_targets_are_read_before_masking(dynamics):
 
 def test_training_masks_hide_many_and_corrupt_few():
     tokens = RNG.integers(0, K, (64, T, N))
-    masks = training_masks(np.random.default_rng(1), tokens, K, 0.2)
+    masks = training_masks(np.random.default_rng(1), tokens, K, 0.2, 0.3)
     assert 0.55 < masks["masked"].mean() < 0.72  # 2 / pi
     assert 0.05 < (masks["past"] != tokens).mean() < 0.15
-    assert (training_masks(np.random.default_rng(1), tokens, K, 0.0)["past"] == tokens).all()
-    np.testing.assert_array_equal(masks["masked"], training_masks(np.random.default_rng(1), tokens, K, 0.2)["masked"])
+    assert (training_masks(np.random.default_rng(1), tokens, K, 0.0, 0.0)["past"] == tokens).all()
+    np.testing.assert_array_equal(masks["masked"], training_masks(np.random.default_rng(1), tokens, K, 0.2, 0.3)["masked"])
+
+
+def test_a_hidden_action_is_no_action(dynamics):
+    tokens, actions = sequence()
+    batch = {"tokens": tokens, "actions": actions, **training_masks(np.random.default_rng(1), tokens, K, 0.0, 0.5)}
+    hidden = batch | {"told": np.ones_like(batch["told"]), "actions": np.where(batch["told"], actions, dynamics.no_action)}
+    assert 0 < batch["told"].mean() < 1
+    told = batch | {"told": np.ones_like(batch["told"])}
+    logits, as_none, with_all = (ops.convert_to_numpy(call(dynamics)(each)["logits"]) for each in (batch, hidden, told))
+    np.testing.assert_array_equal(logits, as_none)
+    assert np.abs(logits - with_all).max() > 1e-3
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.5])
+def test_guidance_exaggerates_what_the_action_changes(dynamics, guidance):
+    tokens, actions = sequence()
+    past = dynamics.empty_past(B)
+    for t in range(T - 1):
+        led_by = actions[:, t - 1] if t else np.full(B, dynamics.no_action, np.int32)
+        past = call(dynamics.extend)(past, ops.convert_to_tensor(tokens[:, t]), ops.convert_to_tensor(led_by))
+    noise = sampling_noise(B, N, K, 1, seed=1)
+    last = ops.convert_to_tensor(actions[:, -2])
+    drawn = ops.convert_to_numpy(dynamics.sample(past, last, noise, 0.0, guidance=guidance)["tokens"])
+    free = actions.copy()
+    free[:, -2] = dynamics.no_action
+    under, without = (forward(dynamics, tokens, each)[:, -1] for each in (actions, free))
+    expected = under + guidance * (under - without)
+    np.testing.assert_array_equal(drawn, expected.argmax(axis=-1))
+    assert guidance == 0 or (drawn != under.argmax(axis=-1)).any()
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
@@ -354,7 +383,7 @@ def test_cached_sampling_gives_the_tokens_of_uncached_sampling(name, request):
 def inputs_of(model):
     if isinstance(model, MaskGitDynamics):
         tokens, actions = sequence(8)
-        return {"tokens": tokens, "actions": actions, **training_masks(RNG, tokens, K, 0.1)}
+        return {"tokens": tokens, "actions": actions, **training_masks(RNG, tokens, K, 0.1, 0.1)}
     if isinstance(model, STLatentActionModel):
         return {"frames": video(8, 3)}
     return transitions(8)

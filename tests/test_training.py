@@ -34,7 +34,7 @@ class Averaged(Settings):
 
 def tokens(rng, size):
     truth = rng.integers(0, 16, (size, 3, 4))
-    return {"tokens": truth, "actions": rng.integers(0, 2, (size, 3)), **training_masks(rng, truth, 16, 0.2)}
+    return {"tokens": truth, "actions": rng.integers(0, 2, (size, 3)), **training_masks(rng, truth, 16, 0.2, 0.1)}
 
 
 def films(rng, size):

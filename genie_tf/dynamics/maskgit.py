@@ -20,8 +20,10 @@ from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.st_block import STBlock, distances, empty_past, extended, slot_distances
 
 
-def training_masks(rng: np.random.Generator, tokens_BTN: np.ndarray, codes: int, corruption: float) -> dict[str, np.ndarray]:
-    """Draw the masked tokens and the corrupted past of a training step.
+def training_masks(
+    rng: np.random.Generator, tokens_BTN: np.ndarray, codes: int, corruption: float, dropout: float
+) -> dict[str, np.ndarray]:
+    """Draw the masked tokens, the corrupted past and the hidden actions of a training step.
 
     Args:
         rng: Random generator of this batch, so that a resumed training draws the same.
@@ -29,10 +31,11 @@ def training_masks(rng: np.random.Generator, tokens_BTN: np.ndarray, codes: int,
         codes: K, size of the tokenizer's codebook.
         corruption: Maximum share of a sequence's past tokens that are replaced by random tokens. In play the past consists of
             predictions with errors; corruption trains the model for them.
+        dropout: Share of the actions that are hidden.
 
     Returns:
         A dict: `masked` bool (B, T, N), with a masking rate for each frame from MaskGIT's cosine schedule; `past` int (B, T, N),
-        the corrupted tokens.
+        the corrupted tokens; `told` bool (B, T), false where the action is hidden.
     """
     B, T, N = tokens_BTN.shape
     rate = np.cos(np.pi / 2 * rng.random((B, T, 1)))
@@ -40,6 +43,7 @@ def training_masks(rng: np.random.Generator, tokens_BTN: np.ndarray, codes: int,
     return {
         "masked": rng.random((B, T, N)) < rate,
         "past": np.where(wrong, rng.integers(0, codes, (B, T, N)), tokens_BTN).astype(tokens_BTN.dtype),
+        "told": rng.random((B, T)) >= dropout,
     }
 
 
@@ -54,6 +58,7 @@ class MaskGitSettings(DynamicsConfig):
         heads: Attention heads.
         window: Frames that a token attends to in one block, its own included.
         corruption: Maximum share of a sequence's past tokens that are replaced by random tokens in training.
+        action_dropout: Share of the actions that are hidden in training, so that play can exaggerate what an action changes.
     """
 
     kind: Literal["maskgit"] = "maskgit"
@@ -65,29 +70,30 @@ class MaskGitSettings(DynamicsConfig):
     heads: int = 4
     window: int = 4
     corruption: float = 0.1
+    action_dropout: float = 0.1
 
 
 class Sequences(Examples):
-    """Sequences of tokens and actions. Each draw uses new random masks.
+    """Sequences of tokens and actions. Each draw uses new random masks. Validation sequences are only masked.
 
     Args:
         windows: Rows at which a sequence may begin.
         take: Function from rows to a dict of `tokens` int (n, T, N) and `actions` int (n, T).
         codes: K, size of the tokenizer's codebook.
-        corruption: Maximum share of corrupted past tokens in a training sequence. Validation sequences are not corrupted.
+        settings: Those of the model.
     """
 
-    def __init__(self, windows: Windows, take, codes: int, corruption: float):
+    def __init__(self, windows: Windows, take, codes: int, settings: MaskGitSettings):
         super().__init__(windows, take)
-        self.codes, self.corruption = codes, corruption
+        self.codes, self.settings = codes, settings
 
     def draw(self, rng: np.random.Generator, size: int):
-        batch = super().draw(rng, size)
-        return batch | training_masks(rng, batch["tokens"], self.codes, self.corruption)
+        batch, s = super().draw(rng, size), self.settings
+        return batch | training_masks(rng, batch["tokens"], self.codes, s.corruption, s.action_dropout)
 
     def spread(self, count: int):
         batch = super().spread(count)
-        return batch | training_masks(np.random.default_rng(0), batch["tokens"], self.codes, 0.0)
+        return batch | training_masks(np.random.default_rng(0), batch["tokens"], self.codes, 0.0, 0.0)
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -106,8 +112,9 @@ class MaskGitDynamics(SelfSupervisedModel):
 
     Call arguments:
         inputs: A dict: `tokens` int (B, T, N), the true tokens; `past` int (B, T, N), the corrupted tokens, and `masked` bool
-            (B, T, N), the tokens to predict, both from `training_masks`; `actions` int (B, T), where action t led from frame t to
-            frame t + 1 (the last is not used); with `context`, `frames` uint8 (B, T, H, W, 3) (the last is not used).
+            (B, T, N), the tokens to predict, and `told` bool (B, T), false where the action is hidden, all from `training_masks`;
+            `actions` int (B, T), where action t led from frame t to frame t + 1 (the last is not used); with `context`, `frames`
+            uint8 (B, T, H, W, 3) (the last is not used).
 
     Returns:
         A dict: `logits` float32 (B, T - 1, N, K) of frames 1 … T - 1, and the scalars `loss` (cross-entropy in nats per masked
@@ -162,13 +169,14 @@ class MaskGitDynamics(SelfSupervisedModel):
             pictures = {"frames": recording.frames(at)} if context else {}
             return {"tokens": tokens[at].astype(np.int32), "actions": actions[at].astype(np.int32)} | pictures
 
-        return Sequences(recording.windows(settings.length), take, codes, settings.corruption)
+        return Sequences(recording.windows(settings.length), take, codes, settings)
 
     def build(self, input_shape=None):
         for block in self.blocks:
             block.build((None, None, self.tokens + 1, self.width))
         tokens, actions = keras.KerasTensor((1, 2, self.tokens), "int32"), keras.KerasTensor((1, 2), "int32")
         inputs = {"tokens": tokens, "actions": actions, "past": tokens, "masked": keras.KerasTensor((1, 2, self.tokens), "bool")}
+        inputs["told"] = keras.KerasTensor((1, 2), "bool")
         if self.embed_picture is not None:
             inputs["frames"] = keras.KerasTensor((1, 2, *self.embed_picture.frame_size, 3), "uint8")
         self.compute_output_spec(inputs)
@@ -218,6 +226,7 @@ class MaskGitDynamics(SelfSupervisedModel):
         masked_BTN = ops.cast(inputs["masked"], "bool")
         guess_BTN = ops.where(masked_BTN, self.mask_id, tokens_BTN)
         past_BTN, actions_BT = (ops.cast(inputs[name], "int32") for name in ("past", "actions"))
+        actions_BT = ops.where(inputs["told"], actions_BT, self.no_action)
         logits = self.forward(past_BTN, guess_BTN, actions_BT, inputs.get("frames"))
         targets, masked = tokens_BTN[:, 1:], masked_BTN[:, 1:]
         weight = ops.cast(masked, "float32")
@@ -250,18 +259,34 @@ class MaskGitDynamics(SelfSupervisedModel):
         new.append(self.blocks[-1].remember(x))
         return extended(past, new)
 
-    def sample(self, past, actions_B, noise, temperature: float, context=None):
+    def sample(self, past, actions_B, noise, temperature: float, context=None, guidance: float = 0.0):
         """Sample the tokens of the next frame after `past` under `actions_B`. Returns the dict of `sample_tokens`.
 
-        `context` is as in `extend`.
+        Args:
+            past: The cache.
+            actions_B: int32 (B,).
+            noise: From `sampling_noise`.
+            temperature: Temperature of the drawn tokens.
+            context: As in `extend`.
+            guidance: How much the difference is exaggerated that the action makes to the logits; 0 for not at all. It doubles the
+                work of a step.
+
+        Reference:
+            Ho and Salimans 2022, arXiv 2207.12598, for guidance.
         """
         distance, before = slot_distances(past), self._embedded(context)
 
-        def predict_logits(tokens_BN):
+        def logits_under(actions_B, tokens_BN):
             x = self.embed(tokens_BN[:, None], actions_B[:, None], before)
             for block, seen in zip(self.blocks, past["layers"]):
                 x = block(x, past=seen, distance=distance)["x"]
             return self.logits(x)[:, 0]
+
+        def predict_logits(tokens_BN):
+            logits = logits_under(actions_B, tokens_BN)
+            if guidance:
+                logits = logits + guidance * (logits - logits_under(ops.full_like(actions_B, self.no_action), tokens_BN))
+            return logits
 
         return sample_tokens(predict_logits, noise, self.mask_id, temperature)
 

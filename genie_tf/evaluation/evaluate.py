@@ -47,10 +47,7 @@ def show(figures: dict) -> None:
 
 
 def load_world(config: Config, guided: bool) -> World:
-    settings = config.play
-    return World.load(
-        config.model_folder, guided, sampling_steps=settings.sampling_steps, temperature=settings.temperature, seed=settings.seed
-    )
+    return World.load(config.model_folder, guided, **config.play.sampling)
 
 
 def play_figures(world: World, prompt: np.ndarray) -> dict:

@@ -32,13 +32,7 @@ class Session:
     def __init__(self, config: Config):
         settings = config.play
         guided = config.dynamics.actions == "true"
-        self.world = World.load(
-            config.model_folder,
-            guided,
-            sampling_steps=settings.sampling_steps,
-            temperature=settings.temperature,
-            seed=settings.seed,
-        )
+        self.world = World.load(config.model_folder, guided, **settings.sampling)
         self.held = held_frames(config, guided) // self.world.stride  # steps over which an action is held in the recording
         self.episodes = Episodes(config.record_folder("test"))
         self.episodes.check_size(self.world.frame_size, config.model_folder)
