@@ -29,7 +29,7 @@ class ConvSettings(TokenizerSettings):
 
     kind: Literal["conv"] = "conv"
     epochs: int = 20
-    steps_per_epoch: int = 180
+    steps_per_epoch: int = 200
     batch_size: int = 32
     learning_rate: float = 3e-3
     optimizer: Literal["adamw", "muon"] = "muon"
