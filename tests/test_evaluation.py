@@ -40,9 +40,11 @@ from genie_tf.stages import latent_actions_of
 from genie_tf.world import World
 
 with quiet():
+    from genie_tf.evaluation import memory
     from genie_tf.evaluation.frames import dream_figures, far_off_figures, lasting_figures
     from genie_tf.evaluation.game import look_different, play_on
     from genie_tf.evaluation.latent_actions import information_figures, visible_effect
+    from genie_tf.evaluation.memory import memory_figures
     from genie_tf.evaluation.obedience import matching_figures, obedience_figures, play_every_key
     from genie_tf.evaluation.reconstruction import coloured_pixels, moving_pixels, psnr_of_pixels
 
@@ -280,6 +282,43 @@ def test_an_action_is_held_over_its_frames(stride):
     np.testing.assert_array_equal(shown["dream"][:, :, 0, 0, 1], sums, "the frames at the ends of the actions")
     np.testing.assert_array_equal(shown["dream"], shown["film"][:, 3::4])
     np.testing.assert_array_equal(shown["instead"][:, :, 0, 0, 1], sums + steps, "the last action held anew, all of it")
+
+
+class Place(KnownWorld):
+    """A world in which the player is somewhere on a line, and sees where. It forgets the way after `memory` steps."""
+
+    def __init__(self, memory):
+        self.memory, self.state = memory, {"chance": 0}
+
+    def reset(self, prompt, actions):
+        self.state = {"chance": 0, "start": prompt[:, -1], "at": np.zeros(len(prompt), int), "steps": 0}
+
+    def step(self, actions):
+        now = dict(self.state, at=self.state["at"] + np.asarray(actions) - 1, steps=self.state["steps"] + 1)
+        self.state = now
+        lost = now["steps"] > self.memory
+        return (now["start"] + 50 * now["at"][:, None, None, None] + 90 * lost).astype(np.uint8)
+
+
+def test_a_world_that_forgets_the_way_does_not_come_back(monkeypatch):
+    moments = known("copies", 6)[1]
+    moments.controls = controls = Controls({"a": 0, "none": 1, "d": 2})
+
+    def play(game, episodes, rows, actions, title):
+        steps = np.cumsum(actions - 1, axis=2)[..., None, None, None]
+        frames = moments.frames[rows - PROMPT + 1, None, None, PROMPT - 1] + 50 * steps
+        alive = np.ones(actions.shape, bool)
+        alive[3:, :, 20:] = False
+        return {"frames": frames.astype(np.uint8), "alive": alive}
+
+    monkeypatch.setattr(memory, "play_on", play)
+    figures = memory_figures(Place(20), moments, 6, controls.first, None)
+    assert figures["memory.psnr.4"]["value"] == figures["memory.psnr.8"]["value"] > 80
+    assert figures["memory.psnr.16"]["value"] < 20 and figures["memory.chance"]["value"] < 20
+    assert (
+        figures["memory.psnr_game.16"]["value"] > 80
+        and figures["memory.psnr_game.16"]["n"] == 3 < figures["memory.psnr_game.4"]["n"]
+    )
 
 
 def test_another_action_is_another():

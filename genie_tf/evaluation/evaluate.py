@@ -14,6 +14,7 @@ from genie_tf.episodes.recorder import controls_of
 from genie_tf.evaluation import features
 from genie_tf.evaluation.frames import dream_figures, far_off_figures, game_time_figures, lasting_figures
 from genie_tf.evaluation.latent_actions import latent_action_figures
+from genie_tf.evaluation.memory import memory_figures
 from genie_tf.evaluation.metrics import bootstrap_figure
 from genie_tf.evaluation.obedience import asked_figures, counterfactual_figures, judge_figures, play_every_key
 from genie_tf.evaluation.reconstruction import reconstruct, tokenizer_figures
@@ -37,7 +38,7 @@ from genie_tf.world import World
 PLAY_STEPS = 100
 SUMMARY = (  # the printed figures; evaluation.json contains all
     r"tokenizer\..*|latent_action\.(visible\.)?\w+|judge\.(visible\.)?\w+|dynamics\.\w+|dynamics\.\w+\.(1|4|10)"
-    r"|dynamics\.psnr_after\.(5|25|50)|(obey|lasting|counterfactual)\.(?!\w+_after)\w+(\.\d+)?|play\..*"
+    r"|dynamics\.psnr_after\.(5|25|50)|(obey|lasting|counterfactual|memory)\.(?!\w+_after)\w+(\.\d+)?|play\..*"
 )
 
 
@@ -204,6 +205,8 @@ def evaluate(
             | asked_figures(infer, moments, dreams["asked"], asked, game)
             | matched
         )
+        if controls.has_directions:
+            figures |= memory_figures(world, moments, every_key, code_of, game)
         if not transitions["replayed"]:
             left_out.append("no counterfactuals: the game does not come to the recorded frames again, or not to the last pixel")
         if not controls.has_directions:
