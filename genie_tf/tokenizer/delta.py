@@ -73,7 +73,8 @@ class DeltaTokenizer(Tokenizer):
     Call arguments:
         inputs: A dict: `frames` uint8 (B, T, H, W, 3), T a multiple of S, 2 S or more; `actions` int (B, T / S), where action k led
             from grid k to grid k + 1 (the last is not used).
-        training: Whether to decode only two frames of each grid: a random one, and the last, from which the next grid follows.
+        training: Whether to decode only the last frame of each grid, from which the next grid follows, and another frame of the
+            last grid.
 
     Returns:
         See `genie_tf.tokenizer`. In training, `reconstruction` has only the decoded frames. The losses are those of all grids but
@@ -114,6 +115,8 @@ class DeltaTokenizer(Tokenizer):
         self.context_fine = conv(width // 2, name="context_fine")
         self.context_coarse = conv(width, 4, 2, name="context_coarse")
         self.encoder_fine = conv(width // 2, name="encoder_fine")
+        if stride > 1:
+            self.encoder_between = layers.Dense(width // 2, name="encoder_between")
         self.encoder_coarse = conv(width, 4, 2, name="encoder_coarse")
         self.encoder_block = conv(width, name="encoder_block")
         self.encoder_down = [conv(width, 4, 2, name=f"encoder_down_{i}") for i in range(halvings)]
@@ -170,67 +173,65 @@ class DeltaTokenizer(Tokenizer):
         shifts = whole_shift(register(first, ops.reshape(frames_BSHWC, (-1, *self.frame_size, 3))), self.frame_size)
         return ops.reshape(shifts, (-1, self.stride))
 
-    def _context(self, before, shift, led_by):
-        """What encoder and decoder know before the frame.
+    def _context(self, before, shifts_BS, led_by, order_BJ):
+        """What encoder and decoder know before the frames.
 
         Args:
             before: Pictures uint8 (B, H, W, 3).
-            shift: int32 (B,), from `whole_shift`.
+            shifts_BS: int32 (B, S), from `_shifts`.
             led_by: Actions int32 (B,).
+            order_BJ: int32 (B, J), the places of the frames in the grid, 0 … S - 1.
 
         Returns:
-            A dict of floats: `moved` (B, H, W, 3), the shifted picture; `fine`, `coarse`, features of patches and of 2 x 2 patches.
+            A dict of floats: `moved` (B, J, H, W, 3), the shifted pictures; `fine`, `coarse` (B, J, …), features of patches and of
+            2 x 2 patches.
         """
-        x = from_pixels(before)
-        moved = shifted(x, shift)
+        each = order_BJ.shape[1]
+
+        def for_each(x):
+            return x if each == 1 else ops.repeat(x, each, axis=0)
+
+        x = for_each(from_pixels(before))
+        moved = shifted(x, ops.reshape(ops.take_along_axis(shifts_BS, order_BJ, axis=1), (-1,)))
         fine = self.context_fine(patchify(ops.concatenate([x, moved], axis=-1), self.patch))
         coarse = self.context_coarse(fine)
         place = ops.reshape(self.embed_place(ops.arange(math.prod(coarse.shape[1:3]))), (1, *coarse.shape[1:3], -1))
-        return {"moved": moved[..., :3], "fine": fine, "coarse": coarse + place + self.embed_action(led_by)[:, None, None]}
+        order = self.embed_order(ops.reshape(order_BJ, (-1,)))
+        coarse = coarse + place + (for_each(self.embed_action(led_by)) + order)[:, None, None]
+        context = {"moved": moved[..., :3], "fine": fine, "coarse": coarse}
+        return {name: ops.reshape(x, (-1, each, *x.shape[1:])) for name, x in context.items()}
 
-    def _quantization(self, before, shifts_BS, frames_BSHWC, led_by, training=False):
-        """Output of the quantizer for the next frames, uint8 (B, S, H, W, 3)."""
-        x, last = from_pixels(before), self._context(before, shifts_BS[:, -1], led_by)
-        moved = [shifted(x, shifts_BS[:, i])[..., :3] for i in range(self.stride - 1)] + [last["moved"]]
-        differences = [from_pixels(frames_BSHWC[:, i]) - each for i, each in enumerate(moved)]
-        x = self.encoder_fine(patchify(ops.concatenate(differences, axis=-1), self.patch))
+    def _quantization(self, context, before, shifts_BS, frames_BSHWC, training=False):
+        """Output of the quantizer for the next frames, uint8 (B, S, H, W, 3). The last of `context` is that of the last frame."""
+        last = {name: x[:, -1] for name, x in context.items()}
+        x = self.encoder_fine(patchify(from_pixels(frames_BSHWC[:, -1]) - last["moved"], self.patch))
+        if self.stride > 1:
+            moved = [shifted(from_pixels(before), shifts_BS[:, i])[..., :3] for i in range(self.stride - 1)]
+            between = ops.concatenate([from_pixels(frames_BSHWC[:, i]) - each for i, each in enumerate(moved)], axis=-1)
+            x = x + self.encoder_between(patchify(between, self.patch))
         x = self.encoder_coarse(ops.concatenate([x, last["fine"]], axis=-1)) + last["coarse"]
         x = x + self.encoder_block(x)
         for down in self.encoder_down:
             x = down(x)
         return self.quantizer(self.to_code(x), training=training)
 
-    def _pictures(self, before, shifts_BS, led_by, quantized, order_BJ):
-        """The frames of chosen places in the grid.
-
-        Args:
-            before: Pictures uint8 (B, H, W, 3).
-            shifts_BS: int32 (B, S).
-            led_by: Actions int32 (B,).
-            quantized: Vectors (B, rows, columns, D).
-            order_BJ: int32 (B, J), places of the frames, 0 … S - 1.
-
-        Returns:
-            float (B, J, H, W, 3).
-        """
-        each = order_BJ.shape[1]
-
-        def for_each(x):
-            """Repeat (B, …) for all J frames: (B J, …)."""
-            return x if each == 1 else ops.repeat(x, each, axis=0)
-
-        shifts = ops.reshape(ops.take_along_axis(shifts_BS, order_BJ, axis=1), (-1,))
-        context = self._context(for_each(before), shifts, for_each(led_by))
+    def _pictures(self, context, quantized):
+        """The frames float (B, J, H, W, 3) of a context, from quantized vectors (B, rows, columns, D)."""
+        each = context["moved"].shape[1]
+        moved, fine, coarse = (ops.reshape(context[name], (-1, *context[name].shape[2:])) for name in ("moved", "fine", "coarse"))
         x = self.from_code(quantized)
         for up in self.decoder_up:
             x = up(x)
-        x = for_each(x) + context["coarse"] + self.embed_order(ops.reshape(order_BJ, (-1,)))[:, None, None]
+        x = (x if each == 1 else ops.repeat(x, each, axis=0)) + coarse
         for block in self.decoder_blocks:
             x = x + block(x)
-        x = self.upsample(x) + context["fine"]
+        x = self.upsample(x) + fine
         x = x + self.decoder_fine(x)
-        pictures = context["moved"] + unpatchify(self.to_patches(x), self.patch)
-        return ops.reshape(pictures, (-1, each, *self.frame_size, 3))
+        return ops.reshape(moved + unpatchify(self.to_patches(x), self.patch), (-1, each, *self.frame_size, 3))
+
+    def _order(self, batch, places):
+        """The same places in the grid for every example: int32 (B, J)."""
+        return ops.repeat(np.array([places], "int32"), batch, axis=0)
 
     def _tokens(self, shifts_BS, indices):
         return ops.concatenate([shifts_BS, ops.reshape(indices, (-1, self.tokens - self.stride))], axis=1)
@@ -239,15 +240,17 @@ class DeltaTokenizer(Tokenizer):
         films, actions = inputs["frames"], ops.cast(inputs["actions"], "int32")
         batch, grids = ops.shape(films)[0], films.shape[1] // self.stride
         films = ops.reshape(films, (-1, grids, self.stride, *self.frame_size, 3))
-        before, order = films[:, 0, -1], ops.repeat(ops.arange(self.stride, dtype="int32")[None], batch, axis=0)
+        before = films[:, 0, -1]
         tokens, shown, true, quantizations = [ops.zeros((batch, self.tokens), "int32")], [], [], []
         for k in range(1, grids):
-            if training and self.stride > 2:
-                some = keras.random.randint((batch, 1), 0, self.stride - 1, seed=self.between)
-                order = ops.concatenate([some, ops.full_like(some, self.stride - 1)], axis=1)
-            shifts = self._shifts(before, films[:, k])
-            quantizations.append(self._quantization(before, shifts, films[:, k], actions[:, k - 1], training))
-            shown.append(self._pictures(before, shifts, actions[:, k - 1], quantizations[-1]["quantized"], order))
+            order = self._order(batch, [self.stride - 1] if training else range(self.stride))
+            if training and self.stride > 1 and k == grids - 1:
+                between = keras.random.randint((batch, 1), 0, self.stride - 1, seed=self.between)
+                order = ops.concatenate([between, order], axis=1)
+            shifts, led_by = self._shifts(before, films[:, k]), actions[:, k - 1]
+            context = self._context(before, shifts, led_by, order)
+            quantizations.append(self._quantization(context, before, shifts, films[:, k], training))
+            shown.append(self._pictures(context, quantizations[-1]["quantized"]))
             true.append(ops.take_along_axis(films[:, k], order[..., None, None, None], axis=1))
             tokens.append(self._tokens(shifts, quantizations[-1]["indices"]))
             before = to_pixels(ops.stop_gradient(shown[-1][:, -1]))
@@ -270,7 +273,8 @@ class DeltaTokenizer(Tokenizer):
         known, before = memory["known"], memory["before"]
         frames = ops.reshape(frames, (-1, self.stride, *self.frame_size, 3))
         shifts = self._shifts(before, frames)
-        tokens = self._tokens(shifts, self._quantization(before, shifts, frames, led_by)["indices"])
+        context = self._context(before, shifts, led_by, self._order(ops.shape(frames)[0], [self.stride - 1]))
+        tokens = self._tokens(shifts, self._quantization(context, before, shifts, frames)["indices"])
         before = ops.where(known[:, None, None, None], before, frames[:, -1])
         return {"tokens": ops.where(known[:, None], tokens, 0), "memory": {"before": before, "known": known}}
 
@@ -279,8 +283,8 @@ class DeltaTokenizer(Tokenizer):
         known, before = memory["known"], memory["before"]
         shifts = ops.minimum(tokens[:, : self.stride], shifts_in(self.frame_size) - 1)
         codes = ops.reshape(ops.minimum(tokens[:, self.stride :], self.quantizer.codes - 1), (-1, *self.grid))
-        order = ops.repeat(np.array([order], "int32"), ops.shape(tokens)[0], axis=0)
-        pictures = to_pixels(self._pictures(before, shifts, led_by, self.quantizer.lookup(codes), order))
+        context = self._context(before, shifts, led_by, self._order(ops.shape(tokens)[0], order))
+        pictures = to_pixels(self._pictures(context, self.quantizer.lookup(codes)))
         frames = ops.where(known[:, None, None, None, None], pictures, before[:, None])
         return {"frames": frames, "memory": {"before": frames[:, -1], "known": ops.ones_like(known)}}
 
