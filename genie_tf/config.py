@@ -104,10 +104,14 @@ class DynamicsConfig(Training):
     Args:
         actions: "latent", or "true" for the guided variant, which is trained on recorded actions.
         length: Frames of a training sequence.
+        corruption: Maximum share of a sequence's past tokens that are replaced by random tokens in training.
+        action_dropout: Share of the actions that are hidden in training, so that play can exaggerate what an action changes.
     """
 
     actions: Literal["latent", "true"] = "latent"
     length: int = 8
+    corruption: float = 0.1
+    action_dropout: float = 0.1
 
 
 @dataclass

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from genie_tf.dynamics.causal import CausalDynamics
 from genie_tf.dynamics.maskgit import MaskGitDynamics
 from genie_tf.latent_action.motion_rank import MotionRankModel
 from genie_tf.latent_action.st_transformer import STLatentActionModel
@@ -40,6 +41,7 @@ MODELS = {
     "latent_action": (MotionRankModel, dict(codes=4, width=16)),
     "st_latent_action": (STLatentActionModel, dict(codes=4, code_dim=8, width=16, depth=1, heads=2)),
     "dynamics": (MaskGitDynamics, dict(codes=16, tokens=9, actions=3, width=32, depth=2, heads=2, window=2)),
+    "causal": (CausalDynamics, dict(codes=16, tokens=9, actions=3, width=32, depth=2, heads=2, window=2)),
 }
 
 
@@ -50,7 +52,7 @@ import pytest
 sys.path.insert(0, "tests")
 import test_backends
 test_backends.jax_side(pathlib.Path(sys.argv[1]))
-files = [f"tests/test_{name}.py" for name in ("models", "tokenizers", "quantizers", "benchmarks")]
+files = [f"tests/test_{name}.py" for name in ("models", "causal", "tokenizers", "quantizers", "benchmarks")]
 left_out = "a_row whatever peak unknown it_learns learns_with_it other_sizes remembers window_of_one in_a_group with_pict".split()
 left_out += "first_token delta_s".split() + ["(later_frames and delta)"]
 sys.exit(pytest.main([*files, *"-p no:cacheprovider -n 0 -k".split(), f"not ({' or '.join(left_out)})"]))
@@ -62,7 +64,7 @@ pytestmark = [
 
 def arrays(name):
     rng = np.random.default_rng(5)
-    if name == "dynamics":
+    if name in ("dynamics", "causal"):
         return {
             "clean": rng.integers(0, 16, (2, 4, 9)),
             "masked": rng.integers(0, 17, (2, 4, 9)),
@@ -81,7 +83,8 @@ def loss_of(model, x):
     """A loss without random draws: those differ between backends by design."""
     if "clean" not in x:
         return model(x, training=False)["loss"]
-    logits = model.forward(x["clean"], x["masked"], x["actions"])
+    masked = [x["masked"]] if hasattr(model, "mask_id") else []
+    logits = model.forward(x["clean"], *masked, x["actions"])
     return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(x["clean"][:, 1:], logits, from_logits=True))
 
 

@@ -11,4 +11,8 @@ A dynamics model has these attributes:
 - `tokens`, `codes`, `actions`, `no_action`: tokens per frame, codebook size, number of actions, and the value for "no action".
 """
 
-KINDS = {"maskgit": "genie_tf.dynamics.maskgit:MaskGitDynamics"}
+KINDS = {
+    "maskgit": "genie_tf.dynamics.maskgit:MaskGitDynamics",
+    "causal": "genie_tf.dynamics.causal:CausalDynamics",
+}
+"""`maskgit`: all tokens of a frame in a few steps. `causal`: one token after another, each given all before it."""

@@ -15,7 +15,8 @@ from keras import layers, ops
 from genie_tf.config import DynamicsConfig
 from genie_tf.dynamics.context import PictureEmbedding
 from genie_tf.dynamics.sampling import sample_tokens
-from genie_tf.episodes.dataset import Episodes, Examples, Windows
+from genie_tf.dynamics.sequences import Sequences, past_with_errors
+from genie_tf.episodes.dataset import Episodes
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.layers.st_block import STBlock, distances, empty_past, extended, slot_distances
 
@@ -26,25 +27,15 @@ def training_masks(
     """Draw the masked tokens, the corrupted past and the hidden actions of a training step.
 
     Args:
-        rng: Random generator of this batch, so that a resumed training draws the same.
-        tokens_BTN: int (B, T, N).
-        codes: K, size of the tokenizer's codebook.
-        corruption: Maximum share of a sequence's past tokens that are replaced by random tokens. In play the past consists of
-            predictions with errors; corruption trains the model for them.
-        dropout: Share of the actions that are hidden.
+        As those of `past_with_errors`.
 
     Returns:
-        A dict: `masked` bool (B, T, N), with a masking rate for each frame from MaskGIT's cosine schedule; `past` int (B, T, N),
-        the corrupted tokens; `told` bool (B, T), false where the action is hidden.
+        The dict of `past_with_errors`, and `masked` bool (B, T, N), with a masking rate for each frame from MaskGIT's cosine
+        schedule.
     """
     B, T, N = tokens_BTN.shape
     rate = np.cos(np.pi / 2 * rng.random((B, T, 1)))
-    wrong = rng.random((B, T, N)) < corruption * rng.random((B, 1, 1))
-    return {
-        "masked": rng.random((B, T, N)) < rate,
-        "past": np.where(wrong, rng.integers(0, codes, (B, T, N)), tokens_BTN).astype(tokens_BTN.dtype),
-        "told": rng.random((B, T)) >= dropout,
-    }
+    return past_with_errors(rng, tokens_BTN, codes, corruption, dropout) | {"masked": rng.random((B, T, N)) < rate}
 
 
 @dataclass
@@ -57,8 +48,6 @@ class MaskGitSettings(DynamicsConfig):
         depth: Number of blocks.
         heads: Attention heads.
         window: Frames that a token attends to in one block, its own included.
-        corruption: Maximum share of a sequence's past tokens that are replaced by random tokens in training.
-        action_dropout: Share of the actions that are hidden in training, so that play can exaggerate what an action changes.
     """
 
     kind: Literal["maskgit"] = "maskgit"
@@ -69,31 +58,6 @@ class MaskGitSettings(DynamicsConfig):
     depth: int = 4
     heads: int = 4
     window: int = 4
-    corruption: float = 0.1
-    action_dropout: float = 0.1
-
-
-class Sequences(Examples):
-    """Sequences of tokens and actions. Each draw uses new random masks. Validation sequences are only masked.
-
-    Args:
-        windows: Rows at which a sequence may begin.
-        take: Function from rows to a dict of `tokens` int (n, T, N) and `actions` int (n, T).
-        codes: K, size of the tokenizer's codebook.
-        settings: Those of the model.
-    """
-
-    def __init__(self, windows: Windows, take, codes: int, settings: MaskGitSettings):
-        super().__init__(windows, take)
-        self.codes, self.settings = codes, settings
-
-    def draw(self, rng: np.random.Generator, size: int):
-        batch, s = super().draw(rng, size), self.settings
-        return batch | training_masks(rng, batch["tokens"], self.codes, s.corruption, s.action_dropout)
-
-    def spread(self, count: int):
-        batch = super().spread(count)
-        return batch | training_masks(np.random.default_rng(0), batch["tokens"], self.codes, 0.0, 0.0)
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -153,23 +117,12 @@ class MaskGitDynamics(SelfSupervisedModel):
     def examples(
         recording: Episodes, tokens: np.ndarray, actions: np.ndarray, settings: MaskGitSettings, codes: int, context: bool
     ) -> Sequences:
-        """Sequences of `settings.length` frames.
+        """Sequences of `settings.length` frames: see `Sequences`. `codes` is K, the size of the tokenizer's codebook."""
 
-        Args:
-            recording: The episodes, R rows.
-            tokens: int (R, N), tokens of every row.
-            actions: int (R,), action of every row.
-            settings: The model's settings.
-            codes: K, size of the tokenizer's codebook.
-            context: Whether the model needs the frames too.
-        """
+        def noise(rng, tokens_BTN, corruption, dropout):
+            return training_masks(rng, tokens_BTN, codes, corruption, dropout)
 
-        def take(rows):
-            at = rows[:, None] + np.arange(settings.length)
-            pictures = {"frames": recording.frames(at)} if context else {}
-            return {"tokens": tokens[at].astype(np.int32), "actions": actions[at].astype(np.int32)} | pictures
-
-        return Sequences(recording.windows(settings.length), take, codes, settings)
+        return Sequences(recording, tokens, actions, settings, context, noise)
 
     def build(self, input_shape=None):
         for block in self.blocks:

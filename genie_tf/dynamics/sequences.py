@@ -1,0 +1,65 @@
+"""Training sequences of tokens and actions, as all dynamics take them."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from genie_tf.config import DynamicsConfig
+from genie_tf.episodes.dataset import Episodes, Examples
+
+
+class Sequences(Examples):
+    """Sequences of tokens and actions. Each draw uses new random noise.
+
+    Args:
+        recording: The episodes, R rows.
+        tokens: int (R, N), tokens of every row.
+        actions: int (R,), action of every row.
+        settings: Settings of the model.
+        context: Whether the model needs the frames too.
+        noise: Function from a random generator, tokens int (B, T, N), and the largest shares of random tokens and of hidden
+            actions, to further inputs of the model. Both shares are 0 for validation.
+    """
+
+    def __init__(
+        self, recording: Episodes, tokens: np.ndarray, actions: np.ndarray, settings: DynamicsConfig, context: bool, noise: Callable
+    ):
+        def take(rows):
+            at = rows[:, None] + np.arange(settings.length)
+            pictures = {"frames": recording.frames(at)} if context else {}
+            return {"tokens": tokens[at].astype(np.int32), "actions": actions[at].astype(np.int32)} | pictures
+
+        super().__init__(recording.windows(settings.length), take)
+        self.settings, self.noise = settings, noise
+
+    def draw(self, rng: np.random.Generator, size: int):
+        batch = super().draw(rng, size)
+        return batch | self.noise(rng, batch["tokens"], self.settings.corruption, self.settings.action_dropout)
+
+    def spread(self, count: int):
+        batch = super().spread(count)
+        return batch | self.noise(np.random.default_rng(0), batch["tokens"], 0.0, 0.0)
+
+
+def past_with_errors(
+    rng: np.random.Generator, tokens_BTN: np.ndarray, codes: int, corruption: float, dropout: float
+) -> dict[str, np.ndarray]:
+    """Draw the corrupted past and the hidden actions of a training step.
+
+    Args:
+        rng: Random generator of this batch, so that a resumed training draws the same.
+        tokens_BTN: int (B, T, N).
+        codes: K, size of the tokenizer's codebook.
+        corruption: Maximum share of a sequence's past tokens that are replaced by random tokens. In play the past consists of
+            predictions with errors; corruption trains the model for them.
+        dropout: Share of the actions that are hidden.
+
+    Returns:
+        A dict: `past` int (B, T, N), the corrupted tokens; `told` bool (B, T), false where the action is hidden.
+    """
+    B, T, N = tokens_BTN.shape
+    wrong = rng.random((B, T, N)) < corruption * rng.random((B, 1, 1))
+    return {
+        "past": np.where(wrong, rng.integers(0, codes, (B, T, N)), tokens_BTN).astype(tokens_BTN.dtype),
+        "told": rng.random((B, T)) >= dropout,
+    }
