@@ -13,7 +13,7 @@ from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
 from genie_tf.latent_action.motion_rank import MIRROR, MotionRankModel, fused_rank, mirrored, part_of, rank_in
 from genie_tf.latent_action.st_transformer import STLatentActionModel
 from genie_tf.layers.pixels import from_pixels, patchify, to_pixels, unpatchify
-from genie_tf.layers.registration import register
+from genie_tf.layers.registration import reach_in, register, rest_of_shift, shifted
 from genie_tf.training.backend import compiled
 
 RNG = np.random.default_rng(0)
@@ -154,6 +154,24 @@ def test_registration_finds_shifts_and_parts_of_a_pixel():
     apart = ops.convert_to_numpy(call(register)(frame(0, 0)[None], video(1)))[0]
     assert apart[2] > 0.02
     np.testing.assert_array_equal(call(register)(*2 * [np.full((1, 64, 64, 3), 90, np.uint8)]), 0)
+
+
+def test_the_rest_of_a_shift_leads_back_to_its_part():
+    size, reach = (64, 64), reach_in((64, 64))
+
+    def whole(row, column):
+        return ops.convert_to_tensor(
+            np.array([(row + reach["rows"]) * (2 * reach["columns"] + 1) + column + reach["columns"]], np.int32)
+        )
+
+    for shift, part, rest in (((5, -7), (2, -3), (-3, 4)), ((0, 0), (4, 1), (4, 1)), ((-20, 12), (20, -12), (26, -12))):
+        np.testing.assert_array_equal(rest_of_shift(whole(*shift), whole(*part), size), whole(*rest))
+    pictures, shift, part = video(1).astype("float32"), whole(9, -4), whole(3, -2)
+    ahead = ops.convert_to_numpy(shifted(pictures, part))[0, ..., :3]
+    last = shifted(pictures, shift)[..., :3]
+    back = ops.convert_to_numpy(shifted(last, rest_of_shift(shift, part, size)))[0]
+    same = (ahead == back[..., :3]).all(axis=-1)
+    assert same[3:58, 2:62].all() and back[58:, :, 3].max() == 0, "except what left the picture"
 
 
 def test_registration_of_mirrored_frames_is_mirrored():

@@ -329,7 +329,8 @@ def test_the_first_group_repeats_the_first_frame_and_each_frame_of_a_group_has_i
 def test_a_grid_of_delta_changes_the_picture_before_into_several_frames():
     model = DeltaTokenizer(VECTOR, actions=3, width=16, stride=3)
     model.build()
-    model.to_patches.kernel.assign(0.05 * np.random.default_rng(1).standard_normal(model.to_patches.kernel.shape))
+    for layer in (model.to_patches, model.between_patches):
+        layer.kernel.assign(0.05 * np.random.default_rng(1).standard_normal(layer.kernel.shape))
     film = np.concatenate([films(2, 3, seed=1), scrolling(2, [(2, -1)] * 8)], axis=1)
     actions = np.array([[0, 1, 2, 0], [2, 2, 1, 1]], np.int32)
     out = arrays(call(model)({"frames": film, "actions": actions}))

@@ -26,6 +26,20 @@ def shifts_in(frame_size: tuple[int, int]) -> int:
     return (2 * reach["rows"] + 1) * (2 * reach["columns"] + 1)
 
 
+def _rows_and_columns(shift, frame_size: tuple[int, int]):
+    """Rows and columns int32 (...) of shifts from `whole_shift`."""
+    reach, columns = reach_in(frame_size), 2 * reach_in(frame_size)["columns"] + 1
+    return shift // columns - reach["rows"], shift % columns - reach["columns"]
+
+
+def rest_of_shift(shift, part, frame_size: tuple[int, int]):
+    """The shift back from where `shift` ends to where `part` ends, both int32 (...) from `whole_shift`. It is cut to the reach."""
+    reach, columns = reach_in(frame_size), 2 * reach_in(frame_size)["columns"] + 1
+    ends = (_rows_and_columns(each, frame_size) for each in (part, shift))
+    row, column = (ops.clip(first - last, -most, most) for first, last, most in zip(*ends, (reach["rows"], reach["columns"])))
+    return (row + reach["rows"]) * columns + column + reach["columns"]
+
+
 def shifted(x_BHWC, shift_B):
     """Shift pictures by whole pixels.
 
@@ -38,9 +52,7 @@ def shifted(x_BHWC, shift_B):
         where it does and 0 elsewhere.
     """
     height, width = x_BHWC.shape[1:3]
-    reach = reach_in((height, width))
-    columns = 2 * reach["columns"] + 1
-    down_B, right_B = shift_B // columns - reach["rows"], shift_B % columns - reach["columns"]
+    down_B, right_B = _rows_and_columns(shift_B, (height, width))
     x = ops.concatenate([x_BHWC, ops.ones_like(x_BHWC[..., :1])], axis=-1)
     x = ops.einsum("bij,bjkc->bikc", _moving(down_B, height), x)
     return ops.einsum("blk,bikc->bilc", _moving(right_B, width), x)

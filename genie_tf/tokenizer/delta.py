@@ -12,7 +12,7 @@ from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.errors import UserError
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels, unpatchify
 from genie_tf.layers.quantizers import make_quantizer
-from genie_tf.layers.registration import register, shifted, shifts_in, whole_shift
+from genie_tf.layers.registration import register, rest_of_shift, shifted, shifts_in, whole_shift
 from genie_tf.tokenizer.base import Tokenizer
 from genie_tf.tokenizer.losses import ReconstructionLoss, TokenizerSettings, loss_settings
 
@@ -52,8 +52,9 @@ class DeltaTokenizer(Tokenizer):
     """Converts the next frames to a few tokens, given the picture before them and the action that leads to them.
 
     A token grid stands for S frames. The first S tokens are the shifts, in whole pixels, with which the picture before resembles
-    each of them most. The others are a coarse grid of codes. Encoder and decoder see the picture before, as it is and shifted, and
-    the action. The decoder adds a change to the shifted picture. So scenery that only moves costs one token a frame.
+    each of them most. The others are a coarse grid of codes, of the last frame. Encoder and decoder see the picture before, as it
+    is and shifted, and the action. The decoder adds a change to the shifted picture. So scenery that only moves costs one token a
+    frame. The frames between are made of the pictures before and after them, shifted, by a smaller network without codes.
 
     The picture before is the tokenizer's own, in training and in play, as its errors feed back. The encoder can correct them. The
     first grid of a film has no picture before it: its last frame is given, and its tokens are 0.
@@ -73,8 +74,7 @@ class DeltaTokenizer(Tokenizer):
     Call arguments:
         inputs: A dict: `frames` uint8 (B, T, H, W, 3), T a multiple of S, 2 S or more; `actions` int (B, T / S), where action k led
             from grid k to grid k + 1 (the last is not used).
-        training: Whether to decode only the last frame of each grid, from which the next grid follows, and another frame of the
-            last grid.
+        training: Whether to decode only one of the frames between, in the last grid, as they cost time.
 
     Returns:
         See `genie_tf.tokenizer`. In training, `reconstruction` has only the decoded frames. The losses are those of all grids but
@@ -110,13 +110,9 @@ class DeltaTokenizer(Tokenizer):
 
         self.embed_action = layers.Embedding(actions + 1, width, name="embed_action")  # the last: unknown
         self.embed_place = layers.Embedding(math.prod(side // (2 * patch) for side in frame_size), width, name="embed_place")
-        self.embed_order = layers.Embedding(stride, width, name="embed_order")
-        self.between = keras.random.SeedGenerator(seed, name="between")
         self.context_fine = conv(width // 2, name="context_fine")
         self.context_coarse = conv(width, 4, 2, name="context_coarse")
         self.encoder_fine = conv(width // 2, name="encoder_fine")
-        if stride > 1:
-            self.encoder_between = layers.Dense(width // 2, name="encoder_between")
         self.encoder_coarse = conv(width, 4, 2, name="encoder_coarse")
         self.encoder_block = conv(width, name="encoder_block")
         self.encoder_down = [conv(width, 4, 2, name=f"encoder_down_{i}") for i in range(halvings)]
@@ -128,7 +124,14 @@ class DeltaTokenizer(Tokenizer):
         self.decoder_blocks = [conv(width, name=f"decoder_block_{i}") for i in range(blocks)]
         self.upsample = up(width // 2, "upsample")
         self.decoder_fine = conv(width // 2, name="decoder_fine")
-        self.to_patches = conv(3 * patch**2, activation=None, dtype="float32", kernel_initializer="zeros", name="to_patches")
+        to_patches = dict(activation=None, dtype="float32", kernel_initializer="zeros")
+        self.to_patches = conv(3 * patch**2, **to_patches, name="to_patches")
+        if stride > 1:
+            self.chance = keras.random.SeedGenerator(seed, name="chance")
+            self.embed_order = layers.Embedding(stride - 1, width // 2, name="embed_order")
+            self.between_fine = conv(width // 2, name="between_fine")
+            self.between_block = conv(width // 2, name="between_block")
+            self.between_patches = conv(3 * patch**2, **to_patches, name="between_patches")
         self.reconstruction_loss = ReconstructionLoss(**(losses or {}), name="reconstruction_loss")
         self.report(*self.reconstruction_loss.parts)
 
@@ -173,87 +176,96 @@ class DeltaTokenizer(Tokenizer):
         shifts = whole_shift(register(first, ops.reshape(frames_BSHWC, (-1, *self.frame_size, 3))), self.frame_size)
         return ops.reshape(shifts, (-1, self.stride))
 
-    def _context(self, before, shifts_BS, led_by, order_BJ):
-        """What encoder and decoder know before the frames.
+    def _context(self, before, shift, led_by):
+        """What encoder and decoder know before the last frame of a grid.
 
         Args:
             before: Pictures uint8 (B, H, W, 3).
-            shifts_BS: int32 (B, S), from `_shifts`.
+            shift: int32 (B,), from `whole_shift`.
             led_by: Actions int32 (B,).
-            order_BJ: int32 (B, J), the places of the frames in the grid, 0 … S - 1.
 
         Returns:
-            A dict of floats: `moved` (B, J, H, W, 3), the shifted pictures; `fine`, `coarse` (B, J, …), features of patches and of
-            2 x 2 patches.
+            A dict of floats: `moved` (B, H, W, 3), the shifted picture; `fine`, `coarse`, features of patches and of 2 x 2 patches.
         """
-        each = order_BJ.shape[1]
-
-        def for_each(x):
-            return x if each == 1 else ops.repeat(x, each, axis=0)
-
-        x = for_each(from_pixels(before))
-        moved = shifted(x, ops.reshape(ops.take_along_axis(shifts_BS, order_BJ, axis=1), (-1,)))
+        x = from_pixels(before)
+        moved = shifted(x, shift)
         fine = self.context_fine(patchify(ops.concatenate([x, moved], axis=-1), self.patch))
         coarse = self.context_coarse(fine)
         place = ops.reshape(self.embed_place(ops.arange(math.prod(coarse.shape[1:3]))), (1, *coarse.shape[1:3], -1))
-        order = self.embed_order(ops.reshape(order_BJ, (-1,)))
-        coarse = coarse + place + (for_each(self.embed_action(led_by)) + order)[:, None, None]
-        context = {"moved": moved[..., :3], "fine": fine, "coarse": coarse}
-        return {name: ops.reshape(x, (-1, each, *x.shape[1:])) for name, x in context.items()}
+        return {"moved": moved[..., :3], "fine": fine, "coarse": coarse + place + self.embed_action(led_by)[:, None, None]}
 
-    def _quantization(self, context, before, shifts_BS, frames_BSHWC, training=False):
-        """Output of the quantizer for the next frames, uint8 (B, S, H, W, 3). The last of `context` is that of the last frame."""
-        last = {name: x[:, -1] for name, x in context.items()}
-        x = self.encoder_fine(patchify(from_pixels(frames_BSHWC[:, -1]) - last["moved"], self.patch))
-        if self.stride > 1:
-            moved = [shifted(from_pixels(before), shifts_BS[:, i])[..., :3] for i in range(self.stride - 1)]
-            between = ops.concatenate([from_pixels(frames_BSHWC[:, i]) - each for i, each in enumerate(moved)], axis=-1)
-            x = x + self.encoder_between(patchify(between, self.patch))
-        x = self.encoder_coarse(ops.concatenate([x, last["fine"]], axis=-1)) + last["coarse"]
+    def _quantization(self, context, frames, training=False):
+        """Output of the quantizer for frames uint8 (B, H, W, 3)."""
+        x = self.encoder_fine(patchify(from_pixels(frames) - context["moved"], self.patch))
+        x = self.encoder_coarse(ops.concatenate([x, context["fine"]], axis=-1)) + context["coarse"]
         x = x + self.encoder_block(x)
         for down in self.encoder_down:
             x = down(x)
         return self.quantizer(self.to_code(x), training=training)
 
-    def _pictures(self, context, quantized):
-        """The frames float (B, J, H, W, 3) of a context, from quantized vectors (B, rows, columns, D)."""
-        each = context["moved"].shape[1]
-        moved, fine, coarse = (ops.reshape(context[name], (-1, *context[name].shape[2:])) for name in ("moved", "fine", "coarse"))
+    def _picture(self, context, quantized):
+        """Frames float (B, H, W, 3), from quantized vectors (B, rows, columns, D)."""
         x = self.from_code(quantized)
         for up in self.decoder_up:
             x = up(x)
-        x = (x if each == 1 else ops.repeat(x, each, axis=0)) + coarse
+        x = x + context["coarse"]
         for block in self.decoder_blocks:
             x = x + block(x)
-        x = self.upsample(x) + fine
+        x = self.upsample(x) + context["fine"]
         x = x + self.decoder_fine(x)
-        return ops.reshape(moved + unpatchify(self.to_patches(x), self.patch), (-1, each, *self.frame_size, 3))
+        return context["moved"] + unpatchify(self.to_patches(x), self.patch)
 
-    def _order(self, batch, places):
-        """The same places in the grid for every example: int32 (B, J)."""
-        return ops.repeat(np.array([places], "int32"), batch, axis=0)
+    def _between(self, before, after, shifts_BS, order_B):
+        """A frame float (B, H, W, 3) between two pictures.
+
+        Args:
+            before, after: Pictures uint8 (B, H, W, 3), `after` that of the last frame of the grid.
+            shifts_BS: int32 (B, S), from `_shifts`.
+            order_B: int32 (B,), place of the frame in the grid, 0 … S - 2.
+        """
+        first, last = from_pixels(before), from_pixels(after)
+        shift = ops.take_along_axis(shifts_BS, order_B[:, None], axis=1)[:, 0]
+        ahead, back = shifted(first, shift), shifted(last, rest_of_shift(shifts_BS[:, -1], shift, self.frame_size))
+        x = self.between_fine(patchify(ops.concatenate([first, last, ahead, back], axis=-1), self.patch))
+        x = x + self.embed_order(order_B)[:, None, None]
+        x = x + self.between_block(x)
+        moved, known = ahead[..., :3], ahead[..., 3:]
+        return moved + (1.0 - known) * back[..., :3] + unpatchify(self.between_patches(x), self.patch)
+
+    def _all_between(self, before, after, shifts_BS):
+        """All frames float (B, S - 1, H, W, 3) between two pictures."""
+        count = self.stride - 1
+        order = ops.repeat(ops.arange(count, dtype="int32")[None], ops.shape(before)[0], axis=0)
+        before, after, shifts_BS = (ops.repeat(x, count, axis=0) for x in (before, after, shifts_BS))
+        pictures = self._between(before, after, shifts_BS, ops.reshape(order, (-1,)))
+        return ops.reshape(pictures, (-1, count, *self.frame_size, 3))
 
     def _tokens(self, shifts_BS, indices):
         return ops.concatenate([shifts_BS, ops.reshape(indices, (-1, self.tokens - self.stride))], axis=1)
 
     def call(self, inputs, training=False):
         films, actions = inputs["frames"], ops.cast(inputs["actions"], "int32")
-        batch, grids = ops.shape(films)[0], films.shape[1] // self.stride
+        grids = films.shape[1] // self.stride
         films = ops.reshape(films, (-1, grids, self.stride, *self.frame_size, 3))
         before = films[:, 0, -1]
-        tokens, shown, true, quantizations = [ops.zeros((batch, self.tokens), "int32")], [], [], []
+        tokens, shown, true, quantizations = [ops.repeat(ops.zeros_like(actions[:, :1]), self.tokens, axis=1)], [], [], []
         for k in range(1, grids):
-            order = self._order(batch, [self.stride - 1] if training else range(self.stride))
-            if training and self.stride > 1 and k == grids - 1:
-                between = keras.random.randint((batch, 1), 0, self.stride - 1, seed=self.between)
-                order = ops.concatenate([between, order], axis=1)
-            shifts, led_by = self._shifts(before, films[:, k]), actions[:, k - 1]
-            context = self._context(before, shifts, led_by, order)
-            quantizations.append(self._quantization(context, before, shifts, films[:, k], training))
-            shown.append(self._pictures(context, quantizations[-1]["quantized"]))
-            true.append(ops.take_along_axis(films[:, k], order[..., None, None, None], axis=1))
+            shifts = self._shifts(before, films[:, k])
+            context = self._context(before, shifts[:, -1], actions[:, k - 1])
+            quantizations.append(self._quantization(context, films[:, k, -1], training))
+            picture = self._picture(context, quantizations[-1]["quantized"])
+            after = to_pixels(ops.stop_gradient(picture))
+            if self.stride > 1 and not training:
+                shown.append(self._all_between(before, after, shifts))
+                true.append(films[:, k, :-1])
+            elif self.stride > 1 and k == grids - 1:
+                order = keras.random.randint(ops.shape(before)[:1], 0, self.stride - 1, seed=self.chance)
+                shown.append(self._between(before, after, shifts, order)[:, None])
+                true.append(ops.take_along_axis(films[:, k], order[:, None, None, None, None], axis=1))
+            shown.append(picture[:, None])
+            true.append(films[:, k, -1:])
             tokens.append(self._tokens(shifts, quantizations[-1]["indices"]))
-            before = to_pixels(ops.stop_gradient(shown[-1][:, -1]))
+            before = after
         pictures, frames = (ops.reshape(ops.concatenate(some, axis=1), (-1, *self.frame_size, 3)) for some in (shown, true))
         errors = self.reconstruction_loss(pictures, frames, training=training)
         of_codes = {name: sum(q[name] for q in quantizations) / len(quantizations) for name in ("loss", "perplexity")}
@@ -273,27 +285,28 @@ class DeltaTokenizer(Tokenizer):
         known, before = memory["known"], memory["before"]
         frames = ops.reshape(frames, (-1, self.stride, *self.frame_size, 3))
         shifts = self._shifts(before, frames)
-        context = self._context(before, shifts, led_by, self._order(ops.shape(frames)[0], [self.stride - 1]))
-        tokens = self._tokens(shifts, self._quantization(context, before, shifts, frames)["indices"])
+        context = self._context(before, shifts[:, -1], led_by)
+        tokens = self._tokens(shifts, self._quantization(context, frames[:, -1])["indices"])
         before = ops.where(known[:, None, None, None], before, frames[:, -1])
         return {"tokens": ops.where(known[:, None], tokens, 0), "memory": {"before": before, "known": known}}
 
-    def _decoded(self, tokens, memory, led_by, order):
-        """Frames uint8 (B, J, H, W, 3) of the places `order`, J of 0 … S - 1; and the memory after the last of them."""
+    def remember(self, tokens, memory, led_by):
         known, before = memory["known"], memory["before"]
-        shifts = ops.minimum(tokens[:, : self.stride], shifts_in(self.frame_size) - 1)
         codes = ops.reshape(ops.minimum(tokens[:, self.stride :], self.quantizer.codes - 1), (-1, *self.grid))
-        context = self._context(before, shifts, led_by, self._order(ops.shape(tokens)[0], order))
-        pictures = to_pixels(self._pictures(context, self.quantizer.lookup(codes)))
-        frames = ops.where(known[:, None, None, None, None], pictures, before[:, None])
-        return {"frames": frames, "memory": {"before": frames[:, -1], "known": ops.ones_like(known)}}
+        context = self._context(before, self._shifts_of(tokens)[:, -1], led_by)
+        picture = to_pixels(self._picture(context, self.quantizer.lookup(codes)))
+        return {"before": ops.where(known[:, None, None, None], picture, before), "known": ops.ones_like(known)}
 
     def decode(self, tokens, memory, led_by):
-        decoded = self._decoded(tokens, memory, led_by, range(self.stride))
-        return decoded if self.stride > 1 else decoded | {"frames": decoded["frames"][:, 0]}
+        after = self.remember(tokens, memory, led_by)
+        if self.stride == 1:
+            return {"frames": after["before"], "memory": after}
+        between = to_pixels(self._all_between(memory["before"], after["before"], self._shifts_of(tokens)))
+        between = ops.where(memory["known"][:, None, None, None, None], between, after["before"][:, None])
+        return {"frames": ops.concatenate([between, after["before"][:, None]], axis=1), "memory": after}
 
-    def remember(self, tokens, memory, led_by):
-        return self._decoded(tokens, memory, led_by, [self.stride - 1])["memory"]
+    def _shifts_of(self, tokens):
+        return ops.minimum(tokens[:, : self.stride], shifts_in(self.frame_size) - 1)
 
     def context(self, memory):
         return memory["before"]
