@@ -165,8 +165,6 @@ def train_latent_action(config: Config, live: bool = False):
     """
     settings, folder = config.latent_action, config.model_folder
     model = class_of("latent_action", settings.kind)
-    if settings.span < 1:
-        raise UserError(f"--latent_action.span {settings.span}: a latent action takes 1 frame or more")
     episodes = recordings(config, "train", "validation", every=settings.span)
     frame_size, controls = episodes["train"].frame_size, controls_in(episodes["train"])
     model.from_settings(settings, frame_size)  # raises the error of an invalid setting before any work is done
