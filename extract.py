@@ -5,7 +5,7 @@ Examples:
 python extract.py --record.agent sticky --record.hold 4
 python extract.py --record.agent human
 python extract.py --config configs/pong.yaml
-python extract.py --video 'clips/*.mp4' --name mygame --fps 10
+python extract.py --video 'clips/*.mp4' --name mygame --fps 15
 python extract.py --world coinrun_plain --export mp4
 python extract.py --describe record/coinrun_plain
 """

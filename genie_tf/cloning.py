@@ -29,7 +29,7 @@ from genie_tf.files import alone, read_json, write_json, write_whole
 from genie_tf.layers.convolutions import convolutions
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
-from genie_tf.stages import VALIDATION_SAMPLES, latent_actions_of, load_latent_action
+from genie_tf.stages import VALIDATION_SAMPLES, held_frames, latent_actions_of, load_latent_action
 from genie_tf.training.backend import compiled
 from genie_tf.training.loop import load_checkpoint, train
 from genie_tf.training.precision import use_fastest_policy
@@ -194,7 +194,7 @@ def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
     if seeds < 1:
         raise UserError(f"--seeds {seeds}: 1 or more")
     folder = dataclasses.replace(config, world=expert_world).record_folder
-    expert = {split: Episodes(folder(split)) for split in ("train", "validation")}
+    expert = {split: Episodes(folder(split), held_frames(config)) for split in ("train", "validation")}
     game = recorded_with(expert["train"])
     if game is None or not expert["train"].known.all():
         raise UserError(f"record/{expert_world} has no true actions: it takes some labels, and a game to play in")

@@ -54,6 +54,8 @@ class MaskGitSettings(DynamicsConfig):
     epochs: int = 20
     steps_per_epoch: int = 105
     batch_size: int = 8
+    learning_rate: float = 3e-3
+    optimizer: Literal["adamw", "muon"] = "muon"
     width: int = 128
     depth: int = 4
     heads: int = 4
