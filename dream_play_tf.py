@@ -1,7 +1,7 @@
 """Play a trained world with the keys of its game: in CoinRun, w jumps, a and d walk. r starts a new rollout, q quits.
 
 --actions plays given keys without a display and writes a GIF, an MP4 or a folder of PNGs. In the keys, "." stands for no key,
-"[wd]" for two keys at once, "[space]" for a key with a name.
+"[wd]" for two keys at once, "[space]" for a key with a name. Each key is held as long as in the recording.
 Example: python dream_play_tf.py --actions "dddwwdaa" --out dream.gif
 
 A recording from videos has no keys. --calibrate shows each latent action until you press the key that it looks like.
