@@ -108,6 +108,16 @@ def test_straight_through_gradient_is_that_of_finite_differences(kind):
         np.testing.assert_allclose(gradients(quantizer, x, lambda out: out["loss"]), expected, atol=3e-2 * np.abs(expected).max())
 
 
+def test_a_coordinate_that_is_too_large_everywhere_comes_back():
+    """Where the hyperbolic tangent is flat, the quantized vector has no gradient: without the loss, one code would stay."""
+    quantizer = made("finite_scalar")
+    x = np.full((5, 3), 12.0, np.float32) * np.array([1, -1, 0.1], np.float32)
+    assert np.abs(gradients(quantizer, x, lambda out: ops.sum(out["quantized"])))[:, :2].max() < 1e-6
+    pull = gradients(quantizer, x, lambda out: out["loss"])
+    assert (pull[:, 0] > 0).all() and (pull[:, 1] < 0).all() and (pull[:, 2] == 0).all()
+    assert float(quantizer(vectors(quantizer, 50).clip(-2, 2))["loss"]) == 0, "usual coordinates cost nothing"
+
+
 @each
 def test_distances_are_of_float32_in_a_model_of_bfloat16(kind):
     keras.mixed_precision.set_global_policy("mixed_bfloat16")

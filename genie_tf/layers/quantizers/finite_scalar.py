@@ -26,6 +26,9 @@ class FiniteScalarSettings:
     levels: list[int] = field(default_factory=lambda: [8, 5, 5, 5])
 
 
+STEEP, PULL = 3.0, 0.01  # coordinates up to STEEP cost nothing; weight of those beyond
+
+
 @keras.saving.register_keras_serializable("genie_tf")
 class FiniteScalarQuantizer(keras.layers.Layer):
     """Bound each coordinate of a vector, and round it to the nearest of its levels.
@@ -36,7 +39,8 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         levels: Levels of each coordinate. The size D of a vector is their number, the number of codes K their product.
         seed: Not used; all quantizers take one.
 
-    Call arguments, returns: see `genie_tf.layers.quantizers`. The loss is zero.
+    Call arguments, returns: see `genie_tf.layers.quantizers`. The loss pulls coordinates back from where the hyperbolic tangent is
+    flat. Without it, a coordinate that is large in all vectors has no gradient, and the codebook can collapse to one code.
 
     Raises:
         UserError: a coordinate has less than two levels.
@@ -72,7 +76,8 @@ class FiniteScalarQuantizer(keras.layers.Layer):
         bounded_MD = ops.tanh(x_MD + np.arctanh(middle / reach)) * reach - middle
         level_MD = ops.stop_gradient(ops.round(bounded_MD)) + levels // 2
         indices_M = ops.sum(ops.cast(level_MD, "int32") * self.bases, axis=-1)
-        return outputs(inputs, self._vector(bounded_MD + levels // 2), self._vector(level_MD), indices_M, ops.zeros(()), self.codes)
+        loss = PULL * ops.mean(ops.square(ops.maximum(ops.abs(x_MD) - STEEP, 0.0)))
+        return outputs(inputs, self._vector(bounded_MD + levels // 2), self._vector(level_MD), indices_M, loss, self.codes)
 
     def compute_output_spec(self, inputs, training=False):
         return outputs_spec(inputs)
