@@ -12,52 +12,29 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from genie_tf.config import DynamicsConfig
-from genie_tf.dynamics.context import PictureEmbedding
-from genie_tf.dynamics.sequences import Sequences, past_with_errors
-from genie_tf.episodes.dataset import Episodes
+from genie_tf.dynamics.base import TokenTransformer, TransformerSettings
+from genie_tf.dynamics.sequences import past_with_errors
 from genie_tf.layers.causal_block import CausalBlock
 from genie_tf.layers.norm import rms_normalize
-from genie_tf.layers.self_supervised import SelfSupervisedModel
 
 
 @dataclass
-class CausalSettings(DynamicsConfig):
+class CausalSettings(TransformerSettings):
     """Settings of the causal dynamics.
 
     Args:
         kind: "causal".
-        width: Width of the transformer.
-        depth: Number of blocks.
-        heads: Attention heads.
-        window: Frames that a token attends to in one block, its own included.
     """
 
     kind: Literal["causal"] = "causal"
-    epochs: int = 20
-    steps_per_epoch: int = 105
-    batch_size: int = 8
-    learning_rate: float = 3e-3
-    optimizer: Literal["adamw", "muon"] = "muon"
-    width: int = 128
-    depth: int = 4
-    heads: int = 4
-    window: int = 4
 
 
 @keras.saving.register_keras_serializable("genie_tf")
-class CausalDynamics(SelfSupervisedModel):
+class CausalDynamics(TokenTransformer):
     """Predicts the tokens of the next frame one after another, from past tokens and actions.
 
     Args:
-        codes: K, size of the tokenizer's codebook.
-        tokens: N, tokens per frame.
-        actions: A, number of actions.
-        width: D, width of the transformer.
-        depth: Number of blocks.
-        heads: Attention heads; divides `width`.
-        window: Frames that a token attends to in one block, its own included.
-        context: Arguments `frame_size` and `grid` of `PictureEmbedding`, for tokens that change the picture before; otherwise None.
+        As those of `TokenTransformer`.
 
     Call arguments:
         inputs: A dict: `tokens` int (B, T, N), the true tokens; `past` int (B, T, N), the corrupted tokens, and `told` bool (B, T),
@@ -73,38 +50,12 @@ class CausalDynamics(SelfSupervisedModel):
     """
 
     Settings = CausalSettings
-    reported = ("accuracy",)
+    noise = staticmethod(past_with_errors)
 
-    def __init__(self, codes, tokens, actions, width=128, depth=4, heads=4, window=4, context=None, **kwargs):
-        super().__init__(**kwargs)
-        self.config = dict(
-            codes=codes, tokens=tokens, actions=actions, width=width, depth=depth, heads=heads, window=window, context=context
-        )
-        self.codes, self.tokens, self.actions = codes, tokens, actions
-        self.width, self.heads, self.window, self.no_action = width, heads, window, actions
-        self.embed_token = layers.Embedding(codes, width, name="embed_token")
-        self.embed_action = layers.Embedding(actions + 1, width, name="embed_action")
-        self.embed_place = layers.Embedding(tokens + 1, width, name="embed_place")
-        self.embed_picture = PictureEmbedding(**context, tokens=tokens, width=width, name="embed_picture") if context else None
-        self.blocks = [CausalBlock(heads, window, name=f"block_{i}") for i in range(depth)]
-        self.head = layers.Dense(codes, dtype="float32", name="head")
-
-    @classmethod
-    def from_settings(
-        cls, settings: CausalSettings, codes: int, tokens: int, actions: int, context: dict | None = None
-    ) -> "CausalDynamics":
-        return cls(codes, tokens, actions, settings.width, settings.depth, settings.heads, settings.window, context)
-
-    @staticmethod
-    def examples(
-        recording: Episodes, tokens: np.ndarray, actions: np.ndarray, settings: CausalSettings, codes: int, context: bool
-    ) -> Sequences:
-        """Sequences of `settings.length` frames: see `Sequences`. `codes` is K, the size of the tokenizer's codebook."""
-
-        def noise(rng, tokens_BTN, corruption, dropout):
-            return past_with_errors(rng, tokens_BTN, codes, corruption, dropout)
-
-        return Sequences(recording, tokens, actions, settings, context, noise)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.blocks = [CausalBlock(self.heads, self.window, name=f"block_{i}") for i in range(self.config["depth"])]
+        self.head = layers.Dense(self.codes, dtype="float32", name="head")
 
     def build(self, input_shape=None):
         for block in self.blocks:
@@ -253,9 +204,3 @@ class CausalDynamics(SelfSupervisedModel):
 
         tokens = ops.zeros((ops.shape(actions_B)[0], self.tokens), "int32")
         return {"tokens": ops.fori_loop(0, self.tokens, step, (tokens, x_first, here))[0]}
-
-    def _embedded(self, context):
-        return None if self.embed_picture is None else self.embed_picture(context[:, None])
-
-    def get_config(self):
-        return super().get_config() | self.config

@@ -12,12 +12,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from genie_tf.config import DynamicsConfig
-from genie_tf.dynamics.context import PictureEmbedding
+from genie_tf.dynamics.base import TokenTransformer, TransformerSettings
 from genie_tf.dynamics.sampling import sample_tokens
-from genie_tf.dynamics.sequences import Sequences, past_with_errors
-from genie_tf.episodes.dataset import Episodes
-from genie_tf.layers.self_supervised import SelfSupervisedModel
+from genie_tf.dynamics.sequences import past_with_errors
 from genie_tf.layers.st_block import STBlock, distances, empty_past, extended, slot_distances
 
 
@@ -39,42 +36,22 @@ def training_masks(
 
 
 @dataclass
-class MaskGitSettings(DynamicsConfig):
+class MaskGitSettings(TransformerSettings):
     """Settings of the MaskGIT dynamics.
 
     Args:
         kind: "maskgit".
-        width: Width of the transformer.
-        depth: Number of blocks.
-        heads: Attention heads.
-        window: Frames that a token attends to in one block, its own included.
     """
 
     kind: Literal["maskgit"] = "maskgit"
-    epochs: int = 20
-    steps_per_epoch: int = 105
-    batch_size: int = 8
-    learning_rate: float = 3e-3
-    optimizer: Literal["adamw", "muon"] = "muon"
-    width: int = 128
-    depth: int = 4
-    heads: int = 4
-    window: int = 4
 
 
 @keras.saving.register_keras_serializable("genie_tf")
-class MaskGitDynamics(SelfSupervisedModel):
+class MaskGitDynamics(TokenTransformer):
     """Predicts the tokens of the next frame from past tokens and actions.
 
     Args:
-        codes: K, size of the tokenizer's codebook.
-        tokens: N, tokens per frame.
-        actions: A, number of actions.
-        width: D, width of the transformer.
-        depth: Number of blocks.
-        heads: Attention heads; divides `width`.
-        window: Frames that a token attends to in one block, its own included.
-        context: Arguments `frame_size` and `grid` of `PictureEmbedding`, for tokens that change the picture before; otherwise None.
+        As those of `TokenTransformer`.
 
     Call arguments:
         inputs: A dict: `tokens` int (B, T, N), the true tokens; `past` int (B, T, N), the corrupted tokens, and `masked` bool
@@ -91,40 +68,15 @@ class MaskGitDynamics(SelfSupervisedModel):
     """
 
     Settings = MaskGitSettings
-    reported = ("accuracy",)
+    noise = staticmethod(training_masks)
+    further_tokens = 1  # "masked"
 
-    def __init__(self, codes, tokens, actions, width=192, depth=4, heads=4, window=4, context=None, **kwargs):
-        super().__init__(**kwargs)
-        self.config = dict(
-            codes=codes, tokens=tokens, actions=actions, width=width, depth=depth, heads=heads, window=window, context=context
-        )
-        self.codes, self.tokens, self.actions = codes, tokens, actions
-        self.width, self.window = width, window
-        self.mask_id, self.no_action = codes, actions
-        self.embed_token = layers.Embedding(codes + 1, width, name="embed_token")
-        self.embed_action = layers.Embedding(actions + 1, width, name="embed_action")
-        self.embed_place = layers.Embedding(tokens + 1, width, name="embed_place")
-        self.embed_picture = PictureEmbedding(**context, tokens=tokens, width=width, name="embed_picture") if context else None
-        self.blocks = [STBlock(heads, window, name=f"block_{i}") for i in range(depth)]
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.mask_id = self.codes
+        self.blocks = [STBlock(self.heads, self.window, name=f"block_{i}") for i in range(self.config["depth"])]
         self.norm = layers.RMSNormalization(name="norm")  # without its gain and the head's bias and float32, training is slower
-        self.head = layers.Dense(codes, dtype="float32", name="head")
-
-    @classmethod
-    def from_settings(
-        cls, settings: MaskGitSettings, codes: int, tokens: int, actions: int, context: dict | None = None
-    ) -> "MaskGitDynamics":
-        return cls(codes, tokens, actions, settings.width, settings.depth, settings.heads, settings.window, context)
-
-    @staticmethod
-    def examples(
-        recording: Episodes, tokens: np.ndarray, actions: np.ndarray, settings: MaskGitSettings, codes: int, context: bool
-    ) -> Sequences:
-        """Sequences of `settings.length` frames: see `Sequences`. `codes` is K, the size of the tokenizer's codebook."""
-
-        def noise(rng, tokens_BTN, corruption, dropout):
-            return training_masks(rng, tokens_BTN, codes, corruption, dropout)
-
-        return Sequences(recording, tokens, actions, settings, context, noise)
+        self.head = layers.Dense(self.codes, dtype="float32", name="head")
 
     def build(self, input_shape=None):
         for block in self.blocks:
@@ -244,9 +196,3 @@ class MaskGitDynamics(SelfSupervisedModel):
             return logits
 
         return sample_tokens(predict_logits, noise, self.mask_id, temperature)
-
-    def _embedded(self, context):
-        return None if self.embed_picture is None else self.embed_picture(context[:, None])
-
-    def get_config(self):
-        return super().get_config() | self.config

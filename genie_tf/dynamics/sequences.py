@@ -16,13 +16,21 @@ class Sequences(Examples):
         tokens: int (R, N), tokens of every row.
         actions: int (R,), action of every row.
         settings: Settings of the model.
+        codes: K, size of the tokenizer's codebook.
         context: Whether the model needs the frames too.
-        noise: Function from a random generator, tokens int (B, T, N), and the largest shares of random tokens and of hidden
+        noise: Function from a random generator, tokens int (B, T, N), K, and the largest shares of random tokens and of hidden
             actions, to further inputs of the model. Both shares are 0 for validation.
     """
 
     def __init__(
-        self, recording: Episodes, tokens: np.ndarray, actions: np.ndarray, settings: DynamicsConfig, context: bool, noise: Callable
+        self,
+        recording: Episodes,
+        tokens: np.ndarray,
+        actions: np.ndarray,
+        settings: DynamicsConfig,
+        codes: int,
+        context: bool,
+        noise: Callable,
     ):
         def take(rows):
             at = rows[:, None] + np.arange(settings.length)
@@ -30,15 +38,15 @@ class Sequences(Examples):
             return {"tokens": tokens[at].astype(np.int32), "actions": actions[at].astype(np.int32)} | pictures
 
         super().__init__(recording.windows(settings.length), take)
-        self.settings, self.noise = settings, noise
+        self.settings, self.codes, self.noise = settings, codes, noise
 
     def draw(self, rng: np.random.Generator, size: int):
         batch = super().draw(rng, size)
-        return batch | self.noise(rng, batch["tokens"], self.settings.corruption, self.settings.action_dropout)
+        return batch | self.noise(rng, batch["tokens"], self.codes, self.settings.corruption, self.settings.action_dropout)
 
     def spread(self, count: int):
         batch = super().spread(count)
-        return batch | self.noise(np.random.default_rng(0), batch["tokens"], 0.0, 0.0)
+        return batch | self.noise(np.random.default_rng(0), batch["tokens"], self.codes, 0.0, 0.0)
 
 
 def past_with_errors(

@@ -1,0 +1,88 @@
+"""The base class of the dynamics that are transformers over tokens."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from keras import layers
+
+from genie_tf.config import DynamicsConfig
+from genie_tf.dynamics.context import PictureEmbedding
+from genie_tf.dynamics.sequences import Sequences
+from genie_tf.episodes.dataset import Episodes
+from genie_tf.layers.self_supervised import SelfSupervisedModel
+
+
+@dataclass
+class TransformerSettings(DynamicsConfig):
+    """Settings of the transformers.
+
+    Args:
+        width: Width of the transformer.
+        depth: Number of blocks.
+        heads: Attention heads.
+        window: Frames that a token attends to in one block, its own included.
+    """
+
+    epochs: int = 20
+    steps_per_epoch: int = 105
+    batch_size: int = 8
+    learning_rate: float = 3e-3
+    optimizer: Literal["adamw", "muon"] = "muon"
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    window: int = 4
+
+
+class TokenTransformer(SelfSupervisedModel):
+    """What the kinds share: the embeddings of tokens, actions and pictures, and the training sequences.
+
+    Args:
+        codes: K, size of the tokenizer's codebook.
+        tokens: N, tokens per frame.
+        actions: A, number of actions.
+        width: D, width of the transformer.
+        depth: Number of blocks.
+        heads: Attention heads; divides `width`.
+        window: Frames that a token attends to in one block, its own included.
+        context: Arguments `frame_size` and `grid` of `PictureEmbedding`, for tokens that change the picture before; otherwise None.
+    """
+
+    reported = ("accuracy",)
+    further_tokens = 0  # tokens that a model has beside the codes
+
+    def __init__(self, codes, tokens, actions, width=128, depth=4, heads=4, window=4, context=None, **kwargs):
+        super().__init__(**kwargs)
+        self.config = dict(
+            codes=codes, tokens=tokens, actions=actions, width=width, depth=depth, heads=heads, window=window, context=context
+        )
+        self.codes, self.tokens, self.actions, self.no_action = codes, tokens, actions, actions
+        self.width, self.heads, self.window = width, heads, window
+        self.embed_token = layers.Embedding(codes + self.further_tokens, width, name="embed_token")
+        self.embed_action = layers.Embedding(actions + 1, width, name="embed_action")
+        self.embed_place = layers.Embedding(tokens + 1, width, name="embed_place")
+        self.embed_picture = PictureEmbedding(**context, tokens=tokens, width=width, name="embed_picture") if context else None
+
+    @classmethod
+    def from_settings(cls, settings: TransformerSettings, codes: int, tokens: int, actions: int, context: dict | None = None):
+        return cls(codes, tokens, actions, settings.width, settings.depth, settings.heads, settings.window, context)
+
+    @staticmethod
+    def noise(rng: np.random.Generator, tokens_BTN: np.ndarray, codes: int, corruption: float, dropout: float) -> dict:
+        """Further inputs of a training step: see `Sequences`."""
+        raise NotImplementedError
+
+    @classmethod
+    def examples(
+        cls, recording: Episodes, tokens: np.ndarray, actions: np.ndarray, settings: TransformerSettings, codes: int, context: bool
+    ) -> Sequences:
+        """Sequences of `settings.length` frames: see `Sequences`."""
+        return Sequences(recording, tokens, actions, settings, codes, context, cls.noise)
+
+    def _embedded(self, context):
+        """Embeddings (B, 1, N, D) of pictures before a frame, or None."""
+        return None if self.embed_picture is None else self.embed_picture(context[:, None])
+
+    def get_config(self):
+        return super().get_config() | self.config
