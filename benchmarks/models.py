@@ -235,7 +235,7 @@ def train_dynamics(precision: str, file: str, tokens: int | None, changes: dict)
     batch = {"tokens": truth, "actions": rng.integers(0, config.latent_action.codes, shape[:2]).astype(np.int32)}
     batch |= training_masks(rng, truth, tokenizer.codes, settings.corruption, settings.action_dropout)
     if tokenizer.given:
-        batch["frames"] = random_frames(config, *shape[:2])
+        batch["pictures"] = random_frames(config, *shape[:2])
     return training(make_dynamics(config, tokenizer), batch, settings, truth.size)
 
 

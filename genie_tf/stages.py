@@ -84,7 +84,7 @@ def train_tokenizer(config: Config, live: bool = False):
         inputs,
         live,
     )
-    tokens_of(config, episodes)
+    tokenized(config, episodes)
     return checkpoint
 
 
@@ -93,15 +93,21 @@ def load_tokenizer(config: Config):
     return load_checkpoint(config.model_folder, TOKENIZER, "tokenizer_training.py")
 
 
-def tokens_of(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
-    """Tokens (R, N), uint16 or uint32, of every row of recordings. They are cached in the latest tokenizer's folder.
+def tokenized(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
+    """Every row of recordings through the latest tokenizer, cached in its folder.
 
     If a token grid stands for S frames, the recordings must have every S-th frame. The tokens of a row stand for its frame and the
     frames between the row before and it.
+
+    Returns:
+        For each recording a structured array (R,): `tokens` (N,), uint16 or uint32; and if tokens change the picture before,
+        `picture` uint8 (H, W, 3), the tokenizer's own picture of the row, which the tokens of the next row change.
     """
     tokenizer, file = load_tokenizer(config)
     actions = actions_for_tokenizer(config, episodes)
-    dtype = np.promote_types(np.min_scalar_type(tokenizer.codes - 1), np.uint16)
+    fields: list[tuple] = [("tokens", np.promote_types(np.min_scalar_type(tokenizer.codes - 1), np.uint16), (tokenizer.tokens,))]
+    if tokenizer.given:
+        fields.append(("picture", np.uint8, (*tokenizer.frame_size, 3)))
 
     def convert(frames, memory, led_by):
         encoded = tokenizer.encode(frames, memory, led_by)
@@ -109,21 +115,28 @@ def tokens_of(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.nda
 
     encode, convert = compiled(tokenizer.encode), compiled(convert)
 
+    def row(tokens, picture=None):
+        rows = np.empty(len(tokens), fields)
+        rows["tokens"] = ops.convert_to_numpy(tokens)
+        if picture is not None:
+            rows["picture"] = ops.convert_to_numpy(picture)
+        return rows
+
     def of_one(recording, actions):
-        def next_tokens(frames, rows, memory):
+        def next_rows(frames, rows, memory):
             led_by = actions[np.maximum(rows - 1, 0)].astype(np.int32)
             tokens, memory = convert(ops.convert_to_tensor(frames), memory, ops.convert_to_tensor(led_by))
-            return ops.convert_to_numpy(tokens).astype(dtype), memory
+            return row(tokens, tokenizer.context(memory)), memory
 
-        def tokens_of_rows(rows):
-            return ops.convert_to_numpy(encode(ops.convert_to_tensor(recording.frames(rows)))["tokens"]).astype(dtype)
+        def separate_rows(rows):
+            return row(encode(ops.convert_to_tensor(recording.frames(rows)))["tokens"])
 
         recording.check_size(tokenizer.frame_size, file.parent)
         if tokenizer.memory(1):
-            codes = codes_of_films(recording, tokenizer.memory, next_tokens)
+            codes = codes_of_films(recording, tokenizer.memory, next_rows)
         else:
-            codes = codes_of_rows(recording, 1, tokens_of_rows)
-        return cached_codes("tokens", recording, file.parent, fingerprint(file), codes)
+            codes = codes_of_rows(recording, 1, separate_rows)
+        return cached_codes("tokenized", recording, file.parent, fingerprint(file), codes)
 
     return {split: of_one(recording, actions[split]) for split, recording in episodes.items()}
 
@@ -302,7 +315,7 @@ def train_world_model(config: Config, live: bool = False):
     controls = controls_in(episodes["train"]) if guided else None
     if guided and (controls is None or not all(recording.known.all() for recording in episodes.values())):
         raise UserError(f"record/{config.world} has episodes without true actions: train with --dynamics.actions latent")
-    codes, tokens = tokenizer.codes, tokens_of(config, episodes)
+    codes, films = tokenizer.codes, tokenized(config, episodes)
     context = {"frame_size": tokenizer.frame_size, "grid": tokenizer.grid} if tokenizer.given else None
     inputs = {"recording": episodes["train"].fingerprint, "tokenizer": fingerprint(tokenizer_file)}
     if controls is not None:
@@ -314,11 +327,11 @@ def train_world_model(config: Config, live: bool = False):
     use_fastest_policy()
 
     def examples(split: str):
-        return model.examples(episodes[split], tokens[split], actions[split], settings, codes, context is not None)
+        return model.examples(episodes[split], films[split], actions[split], settings, codes)
 
     checkpoint = train(
         "dynamics",
-        lambda: model.from_settings(settings, codes, tokens["train"].shape[1], count, context),
+        lambda: model.from_settings(settings, codes, tokenizer.tokens, count, context),
         examples("train").draw,
         examples("validation").spread(VALIDATION_SEQUENCES),
         config.model_folder,

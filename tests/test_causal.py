@@ -36,24 +36,24 @@ def call(function):
 def sequence():
     return {
         "tokens": RNG.integers(0, K, (B, T, N)).astype(np.int32), "actions": RNG.integers(0, A, (B, T)).astype(np.int32),
-        "frames": RNG.integers(0, 256, (B, T, 64, 32, 3)).astype(np.uint8),
+        "pictures": RNG.integers(0, 256, (B, T, 64, 32, 3)).astype(np.uint8),
     }  # fmt: skip
 
 
-def forward(model, tokens, actions, frames):
-    shown = [] if model.embed_picture is None else [frames]
+def forward(model, tokens, actions, pictures):
+    shown = [] if model.embed_picture is None else [pictures]
     return ops.convert_to_numpy(call(model.forward)(*map(ops.convert_to_tensor, (tokens, actions, *shown))))
 
 
-@pytest.mark.parametrize("what", ["tokens", "actions", "frames"])
+@pytest.mark.parametrize("what", ["tokens", "actions", "pictures"])
 def test_a_logit_depends_on_what_comes_before_it_alone(model, what):
     """Logits t - 1 are of frame t. The action and the picture at t - 1 come before all its tokens."""
-    if what == "frames" and model.embed_picture is None:
+    if what == "pictures" and model.embed_picture is None:
         pytest.skip("it sees no pictures")
     one, t, place = sequence(), 3, 4
     other = {name: value.copy() for name, value in one.items()}
     changed = (slice(None), t, place) if what == "tokens" else (slice(None), t)
-    other[what][changed] = {"tokens": K, "actions": A, "frames": 255}[what] - 1 - one[what][changed]
+    other[what][changed] = {"tokens": K, "actions": A, "pictures": 255}[what] - 1 - one[what][changed]
     before, after = (forward(model, **each) for each in (one, other))
     same = np.abs(before - after).max(axis=(0, 3)) < 1e-5
     if what == "tokens":
@@ -64,14 +64,14 @@ def test_a_logit_depends_on_what_comes_before_it_alone(model, what):
     np.testing.assert_array_equal(same | unseen[:, None], expected | unseen[:, None])
 
 
-def remembered(model, tokens, actions, frames, length):
+def remembered(model, tokens, actions, pictures, length):
     """The past after the first `length` frames, and the picture before the next one."""
-    past, pictures = model.empty_past(B), np.concatenate([np.zeros_like(frames[:, :1]), frames], axis=1)
+    past, before = model.empty_past(B), np.concatenate([np.zeros_like(pictures[:, :1]), pictures], axis=1)
     for t in range(length):
         led_by = actions[:, t - 1] if t else np.full(B, model.no_action, np.int32)
-        shown = [] if model.embed_picture is None else [ops.convert_to_tensor(pictures[:, t])]
+        shown = [] if model.embed_picture is None else [ops.convert_to_tensor(before[:, t])]
         past = call(model.extend)(past, ops.convert_to_tensor(tokens[:, t]), ops.convert_to_tensor(led_by), *shown)
-    return past, None if model.embed_picture is None else ops.convert_to_tensor(pictures[:, length])
+    return past, None if model.embed_picture is None else ops.convert_to_tensor(before[:, length])
 
 
 @pytest.mark.parametrize("guidance", [0.0, 1.5])
@@ -101,7 +101,7 @@ def test_it_learns_and_loads_equal(model, tmp_path):
     start, actions = rng.integers(0, K, (64, 1, 1)), rng.integers(0, A, (64, 4))
     led_by = np.concatenate([np.zeros((64, 1), int), actions[:, :-1]], axis=1)
     tokens = ((start + np.arange(N) * (1 + led_by[..., None])) % K).astype(np.int32)
-    x = {"tokens": tokens, "actions": actions.astype(np.int32), "frames": np.zeros((64, 4, 64, 32, 3), np.uint8)}
+    x = {"tokens": tokens, "actions": actions.astype(np.int32), "pictures": np.zeros((64, 4, 64, 32, 3), np.uint8)}
     x |= past_with_errors(rng, tokens, K, 0.0, 0.0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -109,5 +109,6 @@ def test_it_learns_and_loads_equal(model, tmp_path):
     if model.embed_picture is not None:
         return  # black pictures tell nothing
     loaded.compile(keras.optimizers.Adam(3e-3))
-    losses = loaded.fit(x, epochs=40, batch_size=64, verbose=0).history["loss"]
-    assert losses[-1] < 0.3 * losses[0]
+    history = loaded.fit(x, validation_data=(x,), validation_freq=39, epochs=40, batch_size=64, verbose=0).history
+    assert history["loss"][-1] < 0.3 * history["loss"][0]
+    assert history["val_shuffled_actions"][-1] > 1.1 and "shuffled_actions" not in history, "wrong actions are seen"

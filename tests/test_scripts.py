@@ -45,6 +45,7 @@ def test_a_world_is_made(tiny):
         assert (model / f"{name}_2" / "model.keras").exists() and not (model / f"{name}_1").exists()
         assert len((model / f"{name}_history.csv").read_text().splitlines()) == 3
         assert (model / f"{name}_loss.png").stat().st_size > 1000
+    assert "val_shuffled_actions" in (model / "world_model_history.csv").read_text()
     keymap = json.loads((model / "IDM_Model_2" / "keymap.json").read_text())
     assert set(keymap["codes"]) == {"none", "a", "d", "w", "aw", "dw"} and keymap["labelled_transitions"] <= 200
     figures = json.loads((model / "evaluation.json").read_text())
@@ -63,7 +64,7 @@ def test_done_work_is_not_done_again(tiny):
 
 
 def test_changed_settings_or_inputs_train_anew_and_stale_tokens_are_not_used(copy):
-    tokens = copy.folder / "model" / "tiny" / "VQVAE_Model_2" / "tokens_tiny_train.npy"
+    tokens = copy.folder / "model" / "tiny" / "VQVAE_Model_2" / "tokenized_tiny_train.npy"
     before = np.load(tokens)
     assert "training anew" in copy.make("tokenizer_training.py", "--tokenizer.seed", "5")
     assert (tokens.parent.with_name("VQVAE_Model_2.old") / "model.keras").exists()
@@ -75,7 +76,8 @@ def test_changed_settings_or_inputs_train_anew_and_stale_tokens_are_not_used(cop
     np.save(tokens, np.zeros_like(before))  # would be taken if it were not known to be stale
     said = copy.make("dream_train_tf.py")
     assert "training anew" in said and f"skipped {episode.relative_to(copy.folder)}" in said
-    assert np.load(tokens).any() and len(np.load(tokens)) < len(before)
+    after = np.load(tokens)["tokens"]
+    assert after.any() and len(after) < len(before)
 
 
 def test_stopped_training_goes_on_from_the_last_finished_epoch(copy):
@@ -209,7 +211,7 @@ def test_worlds_in_which_an_action_is_held_over_several_frames(place):
         make(script)
     rows = len(Episodes(place.folder / "record" / "tiny" / "train"))
     assert len(np.load(model / "IDM_Model_2" / "latent_actions_tiny_train.npy")) < rows / 3, "one for each held action"
-    assert len(np.load(model / "VQVAE_Model_2" / "tokens_tiny_train.npy")) < rows / 3, "one grid for each held action"
+    assert len(np.load(model / "VQVAE_Model_2" / "tokenized_tiny_train.npy")) < rows / 3, "one grid for each held action"
     said = make("dream_evaluate_tf.py", "--only_tokenizer")
     assert "tokenizer.psnr.4 " in said and "16 tokens for 4 frames" in said
     make("dream_evaluate_tf.py")
@@ -226,7 +228,7 @@ def test_worlds_in_which_an_action_is_held_over_several_frames(place):
     refused(place.run("dream_train_tf.py", config="slow.yaml"), "--latent_action.span 3", "multiple of the 4 frames")
     make("tokenizer_training.py", config="tiny.yaml")  # a token grid for every frame
     make("dream_train_tf.py")
-    assert len(np.load(model / "VQVAE_Model_2" / "tokens_tiny_train.npy")) == rows
+    assert len(np.load(model / "VQVAE_Model_2" / "tokenized_tiny_train.npy")) == rows
     assert "6 frames of prompt, 9 dreamt" in make("dream_play_tf.py", "--actions", "ddw", "--out", "a.gif")
 
 
@@ -235,10 +237,17 @@ def test_a_world_whose_tokens_change_the_picture_before(copy):
     delta = ["--tokenizer.kind", "delta", "--tokenizer.length", "3"]
     model = copy.folder / "model" / "tiny"
     said = copy.make("tokenizer_training.py", *delta)
-    assert "tokens of record/tiny/train" in said
-    tokens = np.load(model / "VQVAE_Model_2" / "tokens_tiny_validation.npy")
+    assert "tokenized of record/tiny/train" in said
+    films = np.load(model / "VQVAE_Model_2" / "tokenized_tiny_validation.npy")
+    tokens = films["tokens"]
     assert tokens.shape[1] == 17 and (tokens == 0).all(axis=1).sum() >= 16, "the first frames of the episodes are given"
     copy.make("dream_train_tf.py")
+    frames = Episodes(copy.folder / "record" / "tiny" / "validation").frames(np.arange(6))
+    latent_actions = np.load(model / "IDM_Model_2" / "latent_actions_tiny_validation.npy")
+    world = World.load(model)
+    world.reset(frames[None], latent_actions[None, :5])
+    own, shown = (films["picture"][5].astype(int), world.memory["before"][0].numpy())
+    assert np.abs(own - shown).max() <= 2 < np.abs(own - frames[5]).max(), "the dynamics are trained on what they see in play"
     copy.make("dream_play_tf.py", "--actions", "ddw", "--out", "a.gif")
     copy.make("dream_train_tf.py", "--dynamics.actions", "true")
     world = World.load(model, guided=True)

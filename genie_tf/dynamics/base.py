@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from genie_tf.config import DynamicsConfig
 from genie_tf.dynamics.context import PictureEmbedding
@@ -36,7 +36,10 @@ class TransformerSettings(DynamicsConfig):
 
 
 class TokenTransformer(SelfSupervisedModel):
-    """What the kinds share: the embeddings of tokens, actions and pictures, and the training sequences.
+    """What the kinds share: the embeddings of tokens, actions and pictures, the training sequences, and the check of the actions.
+
+    In validation, the outputs have `shuffled_actions` too: the loss under the actions of other sequences, divided by the loss. The
+    actions tell the model something if it is above 1.
 
     Args:
         codes: K, size of the tokenizer's codebook.
@@ -49,7 +52,7 @@ class TokenTransformer(SelfSupervisedModel):
         context: Arguments `frame_size` and `grid` of `PictureEmbedding`, for tokens that change the picture before; otherwise None.
     """
 
-    reported = ("accuracy",)
+    reported = ("accuracy", "shuffled_actions")
     further_tokens = 0  # tokens that a model has beside the codes
 
     def __init__(self, codes, tokens, actions, width=128, depth=4, heads=4, window=4, context=None, **kwargs):
@@ -75,10 +78,21 @@ class TokenTransformer(SelfSupervisedModel):
 
     @classmethod
     def examples(
-        cls, recording: Episodes, tokens: np.ndarray, actions: np.ndarray, settings: TransformerSettings, codes: int, context: bool
+        cls, recording: Episodes, films: np.ndarray, actions: np.ndarray, settings: TransformerSettings, codes: int
     ) -> Sequences:
         """Sequences of `settings.length` frames: see `Sequences`."""
-        return Sequences(recording, tokens, actions, settings, codes, context, cls.noise)
+        return Sequences(recording, films, actions, settings, codes, cls.noise)
+
+    def predicted(self, inputs) -> dict:
+        """The outputs of `call` but `shuffled_actions`."""
+        raise NotImplementedError
+
+    def call(self, inputs, training=False):
+        out = self.predicted(inputs)
+        if not training:
+            others = self.predicted(inputs | {"actions": ops.roll(inputs["actions"], 1, axis=0)})
+            out["shuffled_actions"] = others["loss"] / out["loss"]
+        return out
 
     def _embedded(self, context):
         """Embeddings (B, 1, N, D) of pictures before a frame, or None."""

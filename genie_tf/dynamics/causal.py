@@ -39,11 +39,12 @@ class CausalDynamics(TokenTransformer):
     Call arguments:
         inputs: A dict: `tokens` int (B, T, N), the true tokens; `past` int (B, T, N), the corrupted tokens, and `told` bool (B, T),
             false where the action is hidden, both from `past_with_errors`; `actions` int (B, T), where action t led from frame t to
-            frame t + 1 (the last is not used); with `context`, `frames` uint8 (B, T, H, W, 3) (the last is not used).
+            frame t + 1 (the last is not used); with `context`, `pictures` uint8 (B, T, H, W, 3), which the tokens of the next frame
+            change (the last is not used).
 
     Returns:
         A dict: `logits` float32 (B, T - 1, N, K) of frames 1 … T - 1, and the scalars `loss` (cross-entropy in nats per token) and
-        `accuracy`.
+        `accuracy`; in validation also `shuffled_actions`: see `TokenTransformer`.
 
     Reference:
         Micheli et al. 2023, IRIS, arXiv 2209.00588, section 2.2. Here the action stands before the tokens that it led to.
@@ -63,7 +64,7 @@ class CausalDynamics(TokenTransformer):
         tokens, actions = keras.KerasTensor((1, 2, self.tokens), "int32"), keras.KerasTensor((1, 2), "int32")
         inputs = {"tokens": tokens, "past": tokens, "actions": actions, "told": keras.KerasTensor((1, 2), "bool")}
         if self.embed_picture is not None:
-            inputs["frames"] = keras.KerasTensor((1, 2, *self.embed_picture.frame_size, 3), "uint8")
+            inputs["pictures"] = keras.KerasTensor((1, 2, *self.embed_picture.frame_size, 3), "uint8")
         self.compute_output_spec(inputs)
 
     def embed(self, tokens_BTN, led_by_BT, before_BTND=None):
@@ -79,19 +80,19 @@ class CausalDynamics(TokenTransformer):
     def logits(self, x):
         return self.head(rms_normalize(x))
 
-    def forward(self, tokens_BTN, actions_BT, frames=None):
+    def forward(self, tokens_BTN, actions_BT, pictures=None):
         """Logits (B, T - 1, N, K) of frames 1 … T - 1, of each token given all tokens before it.
 
         Args:
             tokens_BTN: int32 (B, T, N).
             actions_BT: int32 (B, T), action t led from frame t to frame t + 1.
-            frames: uint8 (B, T, H, W, 3) if the model has a context; frame T - 1 is not used.
+            pictures: uint8 (B, T, H, W, 3) if the model has a context; picture T - 1 is not used.
         """
         T, places = tokens_BTN.shape[1], self.tokens + 1
         led_by_BT = ops.concatenate([ops.full_like(actions_BT[:, :1], self.no_action), actions_BT[:, :-1]], axis=1)
         before = None
         if self.embed_picture is not None:
-            before = self.embed_picture(ops.concatenate([ops.zeros_like(frames[:, :1]), frames[:, :-1]], axis=1))
+            before = self.embed_picture(ops.concatenate([ops.zeros_like(pictures[:, :1]), pictures[:, :-1]], axis=1))
         x = ops.reshape(self.embed(tokens_BTN, led_by_BT, before), (-1, T * places, self.width))
         place = np.arange(T * places)
         distance, seen = place[:, None] // places - place // places, place[:, None] >= place
@@ -100,10 +101,10 @@ class CausalDynamics(TokenTransformer):
             x = block.attend(x, q, k, v, np.maximum(distance, 0).astype(np.int32), seen)
         return self.logits(ops.reshape(x, (-1, T, places, self.width))[:, 1:, :-1])
 
-    def call(self, inputs, training=False):
+    def predicted(self, inputs):
         tokens_BTN, past_BTN, actions_BT = (ops.cast(inputs[name], "int32") for name in ("tokens", "past", "actions"))
         actions_BT = ops.where(inputs["told"], actions_BT, self.no_action)
-        logits, targets = self.forward(past_BTN, actions_BT, inputs.get("frames")), tokens_BTN[:, 1:]
+        logits, targets = self.forward(past_BTN, actions_BT, inputs.get("pictures")), tokens_BTN[:, 1:]
         loss = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
         right = ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), targets)
         return {"logits": logits, "loss": ops.mean(loss), "accuracy": ops.mean(ops.cast(right, "float32"))}

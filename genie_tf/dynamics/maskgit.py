@@ -56,12 +56,12 @@ class MaskGitDynamics(TokenTransformer):
     Call arguments:
         inputs: A dict: `tokens` int (B, T, N), the true tokens; `past` int (B, T, N), the corrupted tokens, and `masked` bool
             (B, T, N), the tokens to predict, and `told` bool (B, T), false where the action is hidden, all from `training_masks`;
-            `actions` int (B, T), where action t led from frame t to frame t + 1 (the last is not used); with `context`, `frames`
-            uint8 (B, T, H, W, 3) (the last is not used).
+            `actions` int (B, T), where action t led from frame t to frame t + 1 (the last is not used); with `context`, `pictures`
+            uint8 (B, T, H, W, 3), which the tokens of the next frame change (the last is not used).
 
     Returns:
         A dict: `logits` float32 (B, T - 1, N, K) of frames 1 … T - 1, and the scalars `loss` (cross-entropy in nats per masked
-        token) and `accuracy` (share of the masked tokens).
+        token) and `accuracy` (share of the masked tokens). In validation also `shuffled_actions`: see `TokenTransformer`.
 
     Reference:
         Genie, section 2.1, "Dynamics model"; the action is prepended, not added (Jasmine).
@@ -85,7 +85,7 @@ class MaskGitDynamics(TokenTransformer):
         inputs = {"tokens": tokens, "actions": actions, "past": tokens, "masked": keras.KerasTensor((1, 2, self.tokens), "bool")}
         inputs["told"] = keras.KerasTensor((1, 2), "bool")
         if self.embed_picture is not None:
-            inputs["frames"] = keras.KerasTensor((1, 2, *self.embed_picture.frame_size, 3), "uint8")
+            inputs["pictures"] = keras.KerasTensor((1, 2, *self.embed_picture.frame_size, 3), "uint8")
         self.compute_output_spec(inputs)
 
     def embed(self, tokens_BTN, actions_BT, before_BTND=None):
@@ -102,21 +102,21 @@ class MaskGitDynamics(TokenTransformer):
     def logits(self, x_BTND):
         return self.head(self.norm(x_BTND[:, :, 1:]))
 
-    def forward(self, clean_BTN, masked_BTN, actions_BT, frames=None):
+    def forward(self, clean_BTN, masked_BTN, actions_BT, pictures=None):
         """Logits (B, T - 1, N, K) of the masked frames 1 … T - 1, each given the clean frames before it.
 
         Args:
             clean_BTN: int32 (B, T, N), the past; frame T - 1 is not used.
             masked_BTN: int32 (B, T, N), `mask_id` where masked; frame 0 is not used.
             actions_BT: int32 (B, T), action t led from frame t to frame t + 1.
-            frames: uint8 (B, T, H, W, 3) if the model has a context; frame T - 1 is not used.
+            pictures: uint8 (B, T, H, W, 3) if the model has a context; picture T - 1 is not used.
         """
         T = clean_BTN.shape[1]
         led_to_BT = ops.concatenate([ops.full_like(actions_BT[:, :1], self.no_action), actions_BT[:, :-1]], axis=1)
         of_clean, of_masked = None, None
         if self.embed_picture is not None:
-            of_masked = self.embed_picture(frames[:, :-1])
-            of_clean = ops.concatenate([self.embed_picture(ops.zeros_like(frames[:, :1])), of_masked[:, :-1]], axis=1)
+            of_masked = self.embed_picture(pictures[:, :-1])
+            of_clean = ops.concatenate([self.embed_picture(ops.zeros_like(pictures[:, :1])), of_masked[:, :-1]], axis=1)
         clean_x = self.embed(clean_BTN[:, :-1], led_to_BT[:, :-1], of_clean)
         masked_x = self.embed(masked_BTN[:, 1:], led_to_BT[:, 1:], of_masked)
         x = ops.concatenate([clean_x, masked_x], axis=1)
@@ -128,13 +128,13 @@ class MaskGitDynamics(TokenTransformer):
         last = self.blocks[-1]
         return self.logits(last(masked_x, past=last.remember(clean_x), distance=back + 1)["x"])
 
-    def call(self, inputs, training=False):
+    def predicted(self, inputs):
         tokens_BTN = ops.cast(inputs["tokens"], "int32")
         masked_BTN = ops.cast(inputs["masked"], "bool")
         guess_BTN = ops.where(masked_BTN, self.mask_id, tokens_BTN)
         past_BTN, actions_BT = (ops.cast(inputs[name], "int32") for name in ("past", "actions"))
         actions_BT = ops.where(inputs["told"], actions_BT, self.no_action)
-        logits = self.forward(past_BTN, guess_BTN, actions_BT, inputs.get("frames"))
+        logits = self.forward(past_BTN, guess_BTN, actions_BT, inputs.get("pictures"))
         targets, masked = tokens_BTN[:, 1:], masked_BTN[:, 1:]
         weight = ops.cast(masked, "float32")
         weight = weight / ops.maximum(ops.sum(weight), 1.0)

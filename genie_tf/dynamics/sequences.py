@@ -13,11 +13,11 @@ class Sequences(Examples):
 
     Args:
         recording: The episodes, R rows.
-        tokens: int (R, N), tokens of every row.
+        films: A structured array (R,) of every row: `tokens` (N,); and, if the model has a context, `picture` uint8 (H, W, 3), the
+            picture of the row that the tokens of the next row change.
         actions: int (R,), action of every row.
         settings: Settings of the model.
         codes: K, size of the tokenizer's codebook.
-        context: Whether the model needs the frames too.
         noise: Function from a random generator, tokens int (B, T, N), K, and the largest shares of random tokens and of hidden
             actions, to further inputs of the model. Both shares are 0 for validation.
     """
@@ -25,28 +25,29 @@ class Sequences(Examples):
     def __init__(
         self,
         recording: Episodes,
-        tokens: np.ndarray,
+        films: np.ndarray,
         actions: np.ndarray,
         settings: DynamicsConfig,
         codes: int,
-        context: bool,
         noise: Callable,
     ):
         def take(rows):
             at = rows[:, None] + np.arange(settings.length)
-            pictures = {"frames": recording.frames(at)} if context else {}
-            return {"tokens": tokens[at].astype(np.int32), "actions": actions[at].astype(np.int32)} | pictures
+            some = films[at]
+            pictures = {"pictures": np.ascontiguousarray(some["picture"])} if "picture" in films.dtype.names else {}
+            past = some["past" if "past" in films.dtype.names else "tokens"].astype(np.int32)
+            return {"tokens": some["tokens"].astype(np.int32), "past": past, "actions": actions[at].astype(np.int32)} | pictures
 
         super().__init__(recording.windows(settings.length), take)
         self.settings, self.codes, self.noise = settings, codes, noise
 
     def draw(self, rng: np.random.Generator, size: int):
         batch = super().draw(rng, size)
-        return batch | self.noise(rng, batch["tokens"], self.codes, self.settings.corruption, self.settings.action_dropout)
+        return batch | self.noise(rng, batch["past"], self.codes, self.settings.corruption, self.settings.action_dropout)
 
     def spread(self, count: int):
         batch = super().spread(count)
-        return batch | self.noise(np.random.default_rng(0), batch["tokens"], self.codes, 0.0, 0.0)
+        return batch | self.noise(np.random.default_rng(0), batch["past"], self.codes, 0.0, 0.0)
 
 
 def past_with_errors(

@@ -25,7 +25,7 @@ def cached_codes(name: str, episodes: Episodes, folder: Path, made_by: str, code
     The cache is valid if the fingerprint of the recording and `made_by` have not changed and the file is not damaged.
 
     Args:
-        name: Name of the values: "tokens", "motion" or "latent_actions". It is shown and is part of the file's name.
+        name: Name of the values: "tokenized", "motion" or "latent_actions". It is shown and is part of the file's name.
         episodes: The recording, R rows.
         folder: Folder of the cache file.
         made_by: Fingerprint of the weights that compute the values, or the name of the function if it has no weights.
@@ -51,7 +51,7 @@ def cached_codes(name: str, episodes: Episodes, folder: Path, made_by: str, code
                 if begin is None:
                     shape = (len(episodes), *some.shape[1:])
                     np.lib.format.write_array_header_1_0(
-                        unfinished, {"descr": some.dtype.str, "fortran_order": False, "shape": shape}
+                        unfinished, {"descr": np.lib.format.dtype_to_descr(some.dtype), "fortran_order": False, "shape": shape}
                     )
                     begin = unfinished.tell()
                 unfinished.seek(begin + row * some[0].nbytes)

@@ -6,8 +6,8 @@ import keras
 class SelfSupervisedModel(keras.Model):
     """A model whose `call` returns its loss as one of its outputs, so that `fit(frames)` trains it.
 
-    `call` returns a dict. Its `loss` is minimised, and the scalars named in `reported` or by `report` are shown as metrics. The
-    loss is an output, because some Keras backends ignore `add_loss` of a sublayer.
+    `call` returns a dict. Its `loss` is minimised, and the scalars named in `reported` or by `report` are shown as metrics. Some of
+    them may be outputs in validation alone. The loss is an output, because some Keras backends ignore `add_loss` of a sublayer.
     """
 
     reported: tuple[str, ...] = ()
@@ -25,6 +25,7 @@ class SelfSupervisedModel(keras.Model):
         return y_pred["loss"]
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        for name, average in self.averages.items():
-            average.update_state(y_pred[name])
-        return self.get_metrics_result()
+        for name in self.averages.keys() & y_pred.keys():
+            self.averages[name].update_state(y_pred[name])
+        missing = self.averages.keys() - y_pred.keys()
+        return {name: value for name, value in self.get_metrics_result().items() if name not in missing}

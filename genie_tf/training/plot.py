@@ -19,7 +19,7 @@ def plot_history(history: list[dict], path: Path, live: bool = False, display=No
     Returns:
         The notebook's display handle, or None.
     """
-    names = [name for name in history[-1] if name != "epoch" and not name.startswith("val_")]
+    names = list(dict.fromkeys(name.removeprefix("val_") for name in history[-1] if name != "epoch"))
     figure = Figure(figsize=(4 * len(names), 3), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
         for curve, label in ((name, "training"), (f"val_{name}", "validation")):
