@@ -52,7 +52,7 @@ def test_a_world_is_made(tiny):
     assert set(figures) >= FIGURES, FIGURES - set(figures)
     for figure in figures.values():
         assert set(figure) == {"value", "low", "high", "n"} and figure["low"] <= figure["value"] <= figure["high"]
-    assert (model / "strips.png").stat().st_size > 1000 and (model / "actions.png").stat().st_size > 1000
+    assert all((model / f"{name}.png").stat().st_size > 1000 for name in ("strips", "worst", "actions"))
     assert not list(tiny.folder.rglob("*.tmp")) and not list(model.rglob("*.tmp"))
 
 

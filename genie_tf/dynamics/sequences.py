@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from genie_tf.config import DynamicsConfig
+from genie_tf.episodes.codes import read_codes
 from genie_tf.episodes.dataset import Episodes, Examples
 
 
@@ -33,21 +34,20 @@ class Sequences(Examples):
     ):
         def take(rows):
             at = rows[:, None] + np.arange(settings.length)
-            some = films[at]
-            pictures = {"pictures": np.ascontiguousarray(some["picture"])} if "picture" in films.dtype.names else {}
-            past = some["past" if "past" in films.dtype.names else "tokens"].astype(np.int32)
-            return {"tokens": some["tokens"].astype(np.int32), "past": past, "actions": actions[at].astype(np.int32)} | pictures
+            some = read_codes(films, at)
+            pictures = {"pictures": some["picture"].copy()} if "picture" in films.dtype.names else {}
+            return {"tokens": some["tokens"].astype(np.int32), "actions": actions[at].astype(np.int32)} | pictures
 
         super().__init__(recording.windows(settings.length), take)
         self.settings, self.codes, self.noise = settings, codes, noise
 
     def draw(self, rng: np.random.Generator, size: int):
         batch = super().draw(rng, size)
-        return batch | self.noise(rng, batch["past"], self.codes, self.settings.corruption, self.settings.action_dropout)
+        return batch | self.noise(rng, batch["tokens"], self.codes, self.settings.corruption, self.settings.action_dropout)
 
     def spread(self, count: int):
         batch = super().spread(count)
-        return batch | self.noise(np.random.default_rng(0), batch["past"], self.codes, 0.0, 0.0)
+        return batch | self.noise(np.random.default_rng(0), batch["tokens"], self.codes, 0.0, 0.0)
 
 
 def past_with_errors(

@@ -63,6 +63,14 @@ def cached_codes(name: str, episodes: Episodes, folder: Path, made_by: str, code
     return np.load(file, mmap_mode="r", allow_pickle=False)
 
 
+def read_codes(codes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The values of `rows` (...), read from the cache file: (..., ...).
+
+    The file is mapped anew each time. Otherwise all that was ever read would count as memory of the process.
+    """
+    return np.array((np.load(str(codes.filename), mmap_mode="r") if isinstance(codes, np.memmap) else codes)[rows])
+
+
 def codes_of_rows(episodes: Episodes, length: int, compute, batch_size: int = 256) -> Iterator[tuple[int, np.ndarray]]:
     """Values of rows that depend on a few rows after them, for `cached_codes`.
 

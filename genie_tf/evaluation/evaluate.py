@@ -36,6 +36,7 @@ from genie_tf.training.loop import latest_checkpoint, load_checkpoint
 from genie_tf.world import World
 
 PLAY_STEPS = 100
+WORST = 10  # windows in the picture of the worst
 SUMMARY = (  # the printed figures; evaluation.json contains all
     r"tokenizer\..*|latent_action\.(visible\.)?\w+|judge\.(visible\.)?\w+|dynamics\.\w+|dynamics\.\w+\.(1|4|10)"
     r"|dynamics\.psnr_after\.(5|25|50)|(obey|lasting|counterfactual|memory)\.(?!\w+_after)\w+(\.\d+)?|play\..*"
@@ -80,12 +81,14 @@ def describe(config: Config, moments: Moments) -> dict:
 
 
 def save_pictures(folder: Path, prefix: str, findings: Findings) -> None:
-    """Write two pictures: four windows (recorded, reconstructed, rollout), and one prompt under each action."""
-    strips = []
+    """Write three pictures: four windows (recorded, reconstructed, rollout), the ten worst, and one prompt under each action."""
+    strips, worst = [], []
     for i in np.linspace(0, len(findings.frames) - 1, 4).astype(int):
         strips += [findings.frames[i], findings.pictures[i], np.concatenate([findings.frames[i, :PROMPT], findings.dream[i]])]
-    for name, rows in (("strips", strips), ("actions", list(findings.actions[:, :HORIZON]))):
-        picture = grid(rows, scale=2)
+    for i in findings.order[:WORST]:
+        worst += [findings.frames[i], np.concatenate([findings.frames[i, :PROMPT], findings.dream[i]])]
+    for name, rows in (("strips", strips), ("worst", worst), ("actions", list(findings.actions[:, :HORIZON]))):
+        picture = grid(rows, scale=1 if name == "worst" else 2)
         write_whole(folder / f"{prefix}{name}.png", lambda file, picture=picture: picture.save(file, format="png"))
 
 
@@ -144,7 +147,7 @@ def evaluate_latent_actions(config: Config) -> dict:
 def evaluate(
     config: Config, teacher_forced: bool = False, inception_weights: str | None = None, video_features: str | None = None
 ) -> dict:
-    """Evaluate `model/<world>`. Writes `evaluation.json`, `report.html`, `windows.json` and two pictures to this folder.
+    """Evaluate `model/<world>`. Writes `evaluation.json`, `report.html`, `windows.json` and three pictures to this folder.
 
     Args:
         config: The world; sections `judge`, `dynamics`, `play`.
