@@ -25,7 +25,7 @@ setup: .venv/installed ## make .venv and install the pinned requirements, once
 	@$(RUN) -m pip install --disable-pip-version-check -q -r requirements-dev.txt
 	@touch $@
 
-demo: setup ## record, train, evaluate: a world to play, in about 35 minutes on 2 cores
+demo: setup ## record, train, evaluate: a world to play, in about 30 minutes on 2 cores
 	@echo "1/6 record: CoinRun episodes of a random agent"
 	@./data_collect.bash $(WORKERS) --config $(CONFIG)
 	@echo "2/6 latent actions: the action between two frames, found without labels"

@@ -1,7 +1,8 @@
 """Train the dynamics: it predicts the tokens of the next frame from past tokens and actions.
 
 Reads record/<world>, the tokenizer and the latent action model. Writes model/<world>/world_model_<epoch>. An interrupted training
-continues from the last finished epoch.
+continues from the last finished epoch. The history and the plot beside it have val_shuffled_actions: the validation loss under the
+actions of other sequences, divided by the validation loss. Above 1, the actions mean something to the model.
 Example: python dream_train_tf.py --dynamics.actions true
 """
 

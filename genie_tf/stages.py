@@ -136,7 +136,7 @@ def tokenized(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.nda
             codes = codes_of_films(recording, tokenizer.memory, next_rows)
         else:
             codes = codes_of_rows(recording, 1, separate_rows)
-        return cached_codes("tokenized", recording, file.parent, fingerprint(file), codes)
+        return cached_codes("tokens", recording, file.parent, f"{fingerprint(file)} {fields}", codes)
 
     return {split: of_one(recording, actions[split]) for split, recording in episodes.items()}
 

@@ -149,11 +149,7 @@ def test_figures_that_are_damaged_are_not_compared(copy, model):
 
 
 def test_one_run_at_a_time_works_in_a_world_and_clears_what_a_killed_one_left(copy, model):
-    left = [
-        model / "world_model.tmp" / "model.keras",
-        model / "VQVAE_Model_2" / "tokenized_tiny_train.npy.tmp",
-        model / "x.png.tmp",
-    ]
+    left = [model / "world_model.tmp" / "model.keras", model / "VQVAE_Model_2" / "tokens_tiny_train.npy.tmp", model / "x.png.tmp"]
     left[0].parent.mkdir()
     for file in left:
         file.write_bytes(b"half")

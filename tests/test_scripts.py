@@ -13,6 +13,7 @@ from conftest import FIGURES, ROOT, refused, run_on_full_disk, start, wait_for
 
 from genie_tf import tokenizer
 from genie_tf.cli import parse
+from genie_tf.dynamics.maskgit import MaskGitDynamics, MaskGitSettings
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.errors import UserError
 from genie_tf.kinds import class_of
@@ -64,7 +65,7 @@ def test_done_work_is_not_done_again(tiny):
 
 
 def test_changed_settings_or_inputs_train_anew_and_stale_tokens_are_not_used(copy):
-    tokens = copy.folder / "model" / "tiny" / "VQVAE_Model_2" / "tokenized_tiny_train.npy"
+    tokens = copy.folder / "model" / "tiny" / "VQVAE_Model_2" / "tokens_tiny_train.npy"
     before = np.load(tokens)
     assert "training anew" in copy.make("tokenizer_training.py", "--tokenizer.seed", "5")
     assert (tokens.parent.with_name("VQVAE_Model_2.old") / "model.keras").exists()
@@ -211,7 +212,7 @@ def test_worlds_in_which_an_action_is_held_over_several_frames(place):
         make(script)
     rows = len(Episodes(place.folder / "record" / "tiny" / "train"))
     assert len(np.load(model / "IDM_Model_2" / "latent_actions_tiny_train.npy")) < rows / 3, "one for each held action"
-    assert len(np.load(model / "VQVAE_Model_2" / "tokenized_tiny_train.npy")) < rows / 3, "one grid for each held action"
+    assert len(np.load(model / "VQVAE_Model_2" / "tokens_tiny_train.npy")) < rows / 3, "one grid for each held action"
     said = make("dream_evaluate_tf.py", "--only_tokenizer")
     assert "tokenizer.psnr.4 " in said and "16 tokens for 4 frames" in said
     make("dream_evaluate_tf.py")
@@ -228,7 +229,7 @@ def test_worlds_in_which_an_action_is_held_over_several_frames(place):
     refused(place.run("dream_train_tf.py", config="slow.yaml"), "--latent_action.span 3", "multiple of the 4 frames")
     make("tokenizer_training.py", config="tiny.yaml")  # a token grid for every frame
     make("dream_train_tf.py")
-    assert len(np.load(model / "VQVAE_Model_2" / "tokenized_tiny_train.npy")) == rows
+    assert len(np.load(model / "VQVAE_Model_2" / "tokens_tiny_train.npy")) == rows
     assert "6 frames of prompt, 9 dreamt" in make("dream_play_tf.py", "--actions", "ddw", "--out", "a.gif")
 
 
@@ -237,8 +238,8 @@ def test_a_world_whose_tokens_change_the_picture_before(copy):
     delta = ["--tokenizer.kind", "delta", "--tokenizer.length", "3"]
     model = copy.folder / "model" / "tiny"
     said = copy.make("tokenizer_training.py", *delta)
-    assert "tokenized of record/tiny/train" in said
-    films = np.load(model / "VQVAE_Model_2" / "tokenized_tiny_validation.npy")
+    assert "tokens of record/tiny/train" in said
+    films = np.load(model / "VQVAE_Model_2" / "tokens_tiny_validation.npy")
     tokens = films["tokens"]
     assert tokens.shape[1] == 17 and (tokens == 0).all(axis=1).sum() >= 16, "the first frames of the episodes are given"
     copy.make("dream_train_tf.py")
@@ -247,7 +248,11 @@ def test_a_world_whose_tokens_change_the_picture_before(copy):
     world = World.load(model)
     world.reset(frames[None], latent_actions[None, :5])
     own, shown = (films["picture"][5].astype(int), world.memory["before"][0].numpy())
-    assert np.abs(own - shown).max() <= 2 < np.abs(own - frames[5]).max(), "the dynamics are trained on what they see in play"
+    assert np.abs(own - shown).max() <= 2 < np.abs(own - frames[5]).max(), "the cache has the pictures of play"
+    recording = Episodes(copy.folder / "record" / "tiny" / "train")
+    cache = np.load(model / "VQVAE_Model_2" / "tokens_tiny_train.npy", mmap_mode="r")
+    batch = MaskGitDynamics.examples(recording, cache, np.zeros(len(cache), int), MaskGitSettings(length=4), 1000).spread(2)
+    np.testing.assert_array_equal(batch["pictures"][0], cache["picture"][:4], "and the dynamics are trained on them")
     copy.make("dream_play_tf.py", "--actions", "ddw", "--out", "a.gif")
     copy.make("dream_train_tf.py", "--dynamics.actions", "true")
     world = World.load(model, guided=True)

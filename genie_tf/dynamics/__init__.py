@@ -5,7 +5,7 @@ A dynamics model has these attributes:
 - `Settings`: the dataclass of its settings.
 - `from_settings(settings, codes, tokens, actions, context)`: makes the model for a codebook size, tokens per frame, number of
   actions, and, if the tokens change the picture before, `frame_size` and `grid` of these pictures.
-- `examples(recording, tokens, actions, settings, codes, context)`: its training examples.
+- `examples(recording, films, actions, settings, codes)`: its training examples. `stages.tokenized` makes the films.
 - `call`: returns a dict of outputs that contains `loss`.
 - `empty_past`, `extend`, `sample`: for play. The last two get the picture before the frame, if the model has a context.
 - `tokens`, `codes`, `actions`, `no_action`: tokens per frame, codebook size, number of actions, and the value for "no action".

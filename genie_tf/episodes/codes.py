@@ -25,10 +25,10 @@ def cached_codes(name: str, episodes: Episodes, folder: Path, made_by: str, code
     The cache is valid if the fingerprint of the recording and `made_by` have not changed and the file is not damaged.
 
     Args:
-        name: Name of the values: "tokenized", "motion" or "latent_actions". It is shown and is part of the file's name.
+        name: Name of the values: "tokens", "motion" or "latent_actions". It is shown and is part of the file's name.
         episodes: The recording, R rows.
         folder: Folder of the cache file.
-        made_by: Fingerprint of the weights that compute the values, or the name of the function if it has no weights.
+        made_by: What computes the values: the fingerprint of the weights, or the name of the function if it has no weights.
         codes: Yields a first row, and values (n, ...) of this row and the n - 1 after it, in any order, until every row has some.
 
     Returns:
@@ -64,7 +64,7 @@ def cached_codes(name: str, episodes: Episodes, folder: Path, made_by: str, code
 
 
 def read_codes(codes: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The values of `rows` (...), read from the cache file: (..., ...).
+    """Read the values of `rows`, int of any shape, from the cache file.
 
     The file is mapped anew each time. Otherwise all that was ever read would count as memory of the process.
     """

@@ -25,7 +25,8 @@ class SelfSupervisedModel(keras.Model):
         return y_pred["loss"]
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        for name in self.averages.keys() & y_pred.keys():
-            self.averages[name].update_state(y_pred[name])
-        missing = self.averages.keys() - y_pred.keys()
-        return {name: value for name, value in self.get_metrics_result().items() if name not in missing}
+        left_out = [name for name in self.averages if name not in y_pred]
+        for name, average in self.averages.items():
+            if name not in left_out:
+                average.update_state(y_pred[name])
+        return {name: value for name, value in self.get_metrics_result().items() if name not in left_out}
