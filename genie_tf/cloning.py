@@ -29,7 +29,7 @@ from genie_tf.files import alone, read_json, write_json, write_whole
 from genie_tf.layers.convolutions import convolutions
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
-from genie_tf.stages import VALIDATION_SAMPLES, held_frames, latent_actions_of, load_latent_action
+from genie_tf.stages import VALIDATION_SAMPLES, codes_of, held_frames, latent_action_file, latent_actions_of
 from genie_tf.training.backend import compiled
 from genie_tf.training.loop import load_checkpoint, train
 from genie_tf.training.precision import use_fastest_policy
@@ -200,7 +200,7 @@ def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
         raise UserError(f"record/{expert_world} has no true actions: it takes some labels, and a game to play in")
     if not 1 <= levels <= game.test_levels:
         raise UserError(f"--levels {levels}: from 1 to the {game.test_levels} test levels of record/{expert_world}")
-    count = load_latent_action(config)[0].codes
+    count = codes_of(latent_action_file(config))
     codes = latent_actions_of(config, expert)
     controls = controls_of(game)
     keys = {split: controls.of_action[films.action] for split, films in expert.items()}

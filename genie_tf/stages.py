@@ -16,7 +16,7 @@ from genie_tf.kinds import class_of
 from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
 from genie_tf.latent_action.keymap import LABELS, learn_keymap, load_keymap, save_keymap
 from genie_tf.training.backend import compiled
-from genie_tf.training.loop import load_checkpoint, load_facts, train
+from genie_tf.training.loop import checkpoint_file, load_checkpoint, load_facts, train
 from genie_tf.training.precision import use_fastest_policy
 
 VALIDATION_SAMPLES = 512
@@ -34,7 +34,7 @@ def held_frames(config: Config, guided: bool = False) -> int:
     It is the span of the latent actions. With recorded actions it is that of the recording, which is 1 for videos.
     """
     if not guided:
-        return span_of(load_latent_action(config)[1])
+        return span_of(latent_action_file(config))
     game = recorded_with(Episodes(config.record_folder("train")))
     return game.hold // game.steps_per_frame if game is not None else 1
 
@@ -62,14 +62,14 @@ def train_tokenizer(config: Config, live: bool = False):
     episodes = recordings(config, "train", "validation")
     frame_size, count = episodes["train"].frame_size, 0
     if model.needs_actions:
-        latent_action, latent_action_file = load_latent_action(config)
-        count = latent_action.codes
+        file = latent_action_file(config)
+        count = codes_of(file)
     stride = model.from_settings(settings, frame_size, count).stride  # raises the error of an invalid setting
     episodes = recordings(config, *episodes, every=stride)
     inputs = {"recording": episodes["train"].fingerprint}
     actions: dict[str, np.ndarray | None] = dict.fromkeys(episodes)
     if model.needs_actions:
-        inputs["latent_action"] = fingerprint(latent_action_file)
+        inputs["latent_action"] = fingerprint(file)
         actions |= latent_actions_of(config, episodes)
     use_fastest_policy()
     checkpoint = train(
@@ -104,7 +104,7 @@ def tokenized(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.nda
         `picture` uint8 (H, W, 3), the tokenizer's own picture of the row, which the tokens of the next row change.
     """
     tokenizer, file = load_tokenizer(config)
-    actions = actions_for_tokenizer(config, episodes)
+    actions = actions_for_tokenizer(config, episodes) if tokenizer.needs_actions else None
     fields: list[tuple] = [("tokens", np.promote_types(np.min_scalar_type(tokenizer.codes - 1), np.uint16), (tokenizer.tokens,))]
     if tokenizer.given:
         fields.append(("picture", np.uint8, (*tokenizer.frame_size, 3)))
@@ -124,7 +124,7 @@ def tokenized(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.nda
 
     def of_one(recording, actions):
         def next_rows(frames, rows, memory):
-            led_by = actions[np.maximum(rows - 1, 0)].astype(np.int32)
+            led_by = np.zeros(len(rows), np.int32) if actions is None else actions[np.maximum(rows - 1, 0)].astype(np.int32)
             tokens, memory = convert(ops.convert_to_tensor(frames), memory, ops.convert_to_tensor(led_by))
             return row(tokens, tokenizer.context(memory)), memory
 
@@ -138,7 +138,7 @@ def tokenized(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.nda
             codes = codes_of_rows(recording, 1, separate_rows)
         return cached_codes("tokens", recording, file.parent, f"{fingerprint(file)} {fields}", codes)
 
-    return {split: of_one(recording, actions[split]) for split, recording in episodes.items()}
+    return {split: of_one(recording, actions and actions[split]) for split, recording in episodes.items()}
 
 
 def actions_for_tokenizer(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
@@ -151,7 +151,7 @@ def actions_for_tokenizer(config: Config, episodes: dict[str, Episodes]) -> dict
     if not tokenizer.needs_actions:
         return {split: np.zeros(len(recording), np.uint8) for split, recording in episodes.items()}
     trained_on = load_facts(file.parent, "tokenizer_training.py")["inputs"]["latent_action"]
-    if trained_on != fingerprint(load_latent_action(config)[1]):
+    if trained_on != fingerprint(latent_action_file(config)):
         raise UserError(f"{file.parent} was trained on another latent action model: run `python tokenizer_training.py` again")
     return latent_actions_of(config, episodes)
 
@@ -219,9 +219,19 @@ def load_latent_action(config: Config):
     return load_checkpoint(config.model_folder, IDM_MODEL, "idm_training.py")
 
 
+def latent_action_file(config: Config) -> Path:
+    """The file of the latest latent action model. To read its settings, the model need not be loaded."""
+    return checkpoint_file(config.model_folder, IDM_MODEL, "idm_training.py")
+
+
 def span_of(file: Path) -> int:
     """Frames from the beginning of a latent action to its end, from the file of a latent action model."""
     return load_facts(file.parent, "idm_training.py")["settings"].get("span", 1)
+
+
+def codes_of(file: Path) -> int:
+    """Number of latent actions, from the file of a latent action model."""
+    return load_facts(file.parent, "idm_training.py")["settings"]["codes"]
 
 
 def latent_actions_of(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
@@ -321,9 +331,9 @@ def train_world_model(config: Config, live: bool = False):
     if controls is not None:
         count, actions = controls.count, {split: recording.action for split, recording in episodes.items()}
     else:
-        latent_action, latent_action_file = load_latent_action(config)
-        count, actions = latent_action.codes, latent_actions_of(config, episodes)
-        inputs["latent_action"] = fingerprint(latent_action_file)
+        file = latent_action_file(config)
+        count, actions = codes_of(file), latent_actions_of(config, episodes)
+        inputs["latent_action"] = fingerprint(file)
     use_fastest_policy()
 
     def examples(split: str):

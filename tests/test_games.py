@@ -226,33 +226,74 @@ def calibrated(place, config: str, monkeypatch, answers: dict[str, str]) -> tupl
 
 
 @pytest.mark.slow
-def test_a_world_of_a_game_with_other_controls(place, monkeypatch):
-    """Ninja throws stars: from the recording to the report, with latent and with true actions."""
-    config = tiny_config(place, "ninja", "game: ninja, hold: 5")
-    scripts = ("extract.py", "tokenizer_training.py", "idm_training.py", "dream_train_tf.py", "dream_evaluate_tf.py")
-    said = "".join(place.run(script, config=config).stdout for script in scripts)
-    model = place.folder / "model" / "ninja"
+def test_a_world_of_a_game_with_other_controls_in_which_an_action_is_held_over_several_frames(place, monkeypatch):
+    """Ninja throws stars. First a token grid stands for all frames of an action, then for one. The blueprint comes from YAML."""
+    config = tiny_config(place, "ninja", "game: ninja, hold: 4, every: 1")
+    (place.folder / config).write_text(
+        (place.folder / config).read_text()
+        .replace("train_frames: 1536, validation_frames: 1024, test_frames: 2048", "train_frames: 6144, validation_frames: 4608,\n"
+                 "  test_frames: 7168")
+        .replace("latent_action: {", "latent_action: {span: 4, ")
+        .replace("evaluation_windows: 8", "evaluation_windows: 4, prompt_frames: 6")
+        .replace(
+            "tokenizer: {quantizer: {levels: [4, 4, 4]}, width: 16,",
+            "tokenizer: {kind: magvit2, length: 4, quantizer: {kind: lookup_free, bits: 6},\n"
+            "  encoder: [[downsample, {space: 16, time: 4}], [residual, {channels: 8}]],\n"
+            "  decoder: [[projection, {channels: 8}], [upsample, {space: 16, time: 4}]],",
+        )
+    )  # fmt: skip
+
+    def make(script, *options):
+        done = place.run(script, *options, config=config)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    model, guided = place.folder / "model" / "ninja", ("--dynamics.actions", "true")
     controls = controls_of(ProcgenSettings(game="ninja"))
+    said = "".join(make(script) for script in ("extract.py", "idm_training.py", "tokenizer_training.py", "dream_train_tf.py"))
     assert "space" in controls and set(json.loads((model / "IDM_Model_2" / "keymap.json").read_text())["codes"]) == set(controls)
     assert "keymap, from key to latent action" in said
+    rows = len(Episodes(place.folder / "record" / "ninja" / "train"))
+    assert len(np.load(model / "IDM_Model_2" / "latent_actions_ninja_train.npy")) < rows / 3, "one for each held action"
+    assert len(np.load(model / "VQVAE_Model_2" / "tokens_ninja_train.npy")) < rows / 3, "one grid for each held action"
+
+    said = make("dream_evaluate_tf.py", "--only_tokenizer")
+    assert "tokenizer.psnr.4 " in said and "16 tokens for 4 frames" in said
+    make("dream_evaluate_tf.py")
     figures = json.loads((model / "evaluation.json").read_text())
     assert {f"latent_action.code_given_key.{name}.0" for name in controls} <= set(figures)
     assert {"counterfactual.match.1", "obey.direction_f1.1", "judge.visible.key_accuracy"} <= set(figures)
+    assert {f"dynamics.psnr_after.{t}" for t in range(1, 41)} | {"counterfactual.match_after.4", "tokenizer.psnr.4"} <= set(figures)
+    for action in (1, 5, 10):
+        assert figures[f"dynamics.psnr_after.{4 * action}"] == figures[f"dynamics.psnr.{action}"]
     assert ", ".join(controls) in (model / "report.html").read_text()
+
+    assert "6 frames of prompt, 12 dreamt" in make("dream_play_tf.py", "--actions", "ddw", "--out", "a.gif")
     refused(place.run("dream_play_tf.py", "--actions", "s", config=config), "knows no key 's'", "[space]", "[aw]")
     keymap, text = calibrated(place, config, monkeypatch, {"1": "space", "2": "d", "3": "j", "4": "d+space"})
     assert (keymap["space"], keymap["d"], keymap["j"]) == (0, 1, 2)
     assert set(keymap) == set(controls), "keys that the game does not know together are no key of their own"
     assert "space" in text and "j" in text
 
-    done = place.run("dream_train_tf.py", "--dynamics.actions", "true", config=config)
-    assert done.returncode == 0, done.stderr
-    actions = ("--dynamics.actions", "true", "--actions", "[space]j[aw]", "--out", "true.gif")
-    assert place.run("dream_play_tf.py", *actions, config=config).returncode == 0
-    assert place.run("dream_evaluate_tf.py", "--dynamics.actions", "true", config=config).returncode == 0
-    guided = json.loads((model / "guided_evaluation.json").read_text())
-    assert "counterfactual.match.1" in guided and not any(name.startswith("latent_action") for name in guided)
+    make("dream_train_tf.py", *guided)
+    make("dream_play_tf.py", *guided, "--actions", "[space]j[aw]", "--out", "true.gif")
+    make("dream_evaluate_tf.py", *guided)
+    of_guided = json.loads((model / "guided_evaluation.json").read_text())
+    assert "counterfactual.match.1" in of_guided and not any(name.startswith("latent_action") for name in of_guided)
     assert (model / "world_model_2").exists()
+
+    wrong = ("--tokenizer.encoder", "[[downsample, {space: 7}]]")
+    place_of_error = "tokenizer.encoder[0]: downsample: space 7 does not divide a grid of 64 x 64"
+    refused(place.run("tokenizer_training.py", *wrong, config=config), place_of_error)
+    facts = json.loads((model / "IDM_Model_2" / "training.json").read_text())
+    facts["settings"]["span"] = 3
+    (model / "IDM_Model_2" / "training.json").write_text(json.dumps(facts))
+    refused(place.run("dream_train_tf.py", config=config), "--latent_action.span 3", "multiple of the 4 frames")
+    tiny_config(place, "ninja", "game: ninja, hold: 4, every: 1")  # a token grid for every frame
+    make("tokenizer_training.py")
+    make("dream_train_tf.py")
+    assert len(np.load(model / "VQVAE_Model_2" / "tokens_ninja_train.npy")) == rows
+    make("dream_play_tf.py", "--actions", "ddw", "--out", "a.gif")
 
 
 @pytest.mark.slow

@@ -186,53 +186,6 @@ def test_each_tokenizer_has_a_usual_quantizer(tmp_path):
         assert parse("test", arguments=arguments, sections=("tokenizer",))[0].tokenizer.quantizer.levels == [8, 5, 5, 5]
 
 
-def test_worlds_in_which_an_action_is_held_over_several_frames(place):
-    """First a token grid stands for all frames of an action, then for one. The blueprint comes from the YAML file."""
-    (place.folder / "slow.yaml").write_text(
-        (place.folder / "tiny.yaml").read_text()
-        .replace("train_frames: 1536, validation_frames: 1024, test_frames: 2048", "train_frames: 6144, validation_frames: 4608,\n"
-                 "  test_frames: 7168, hold: 4, every: 1")
-        .replace("latent_action: {", "latent_action: {span: 4, ")
-        .replace("evaluation_windows: 8", "evaluation_windows: 4, prompt_frames: 6")
-        .replace(
-            "tokenizer: {quantizer: {levels: [4, 4, 4]}, width: 16,",
-            "tokenizer: {kind: magvit2, length: 4, quantizer: {kind: lookup_free, bits: 6},\n"
-            "  encoder: [[downsample, {space: 16, time: 4}], [residual, {channels: 8}]],\n"
-            "  decoder: [[projection, {channels: 8}], [upsample, {space: 16, time: 4}]],",
-        )
-    )  # fmt: skip
-
-    def make(script, *options, config="slow.yaml"):
-        done = place.run(script, *options, config=config)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    model = place.folder / "model" / "tiny"
-    for script in ("extract.py", "idm_training.py", "tokenizer_training.py", "dream_train_tf.py"):
-        make(script)
-    rows = len(Episodes(place.folder / "record" / "tiny" / "train"))
-    assert len(np.load(model / "IDM_Model_2" / "latent_actions_tiny_train.npy")) < rows / 3, "one for each held action"
-    assert len(np.load(model / "VQVAE_Model_2" / "tokens_tiny_train.npy")) < rows / 3, "one grid for each held action"
-    said = make("dream_evaluate_tf.py", "--only_tokenizer")
-    assert "tokenizer.psnr.4 " in said and "16 tokens for 4 frames" in said
-    make("dream_evaluate_tf.py")
-    figures = json.loads((model / "evaluation.json").read_text())
-    assert {f"dynamics.psnr_after.{t}" for t in range(1, 41)} | {"counterfactual.match_after.4", "tokenizer.psnr.4"} <= set(figures)
-    for action in (1, 5, 10):
-        assert figures[f"dynamics.psnr_after.{4 * action}"] == figures[f"dynamics.psnr.{action}"]
-    assert "6 frames of prompt, 12 dreamt" in make("dream_play_tf.py", "--actions", "ddw", "--out", "a.gif")
-    place_of_error = "tokenizer.encoder[0]: downsample: space 7 does not divide a grid of 64 x 64"
-    wrong = ("--tokenizer.encoder", "[[downsample, {space: 7}]]")
-    refused(place.run("tokenizer_training.py", *wrong, config="slow.yaml"), place_of_error)
-
-    make("idm_training.py", "--latent_action.span", "3")
-    refused(place.run("dream_train_tf.py", config="slow.yaml"), "--latent_action.span 3", "multiple of the 4 frames")
-    make("tokenizer_training.py", config="tiny.yaml")  # a token grid for every frame
-    make("dream_train_tf.py")
-    assert len(np.load(model / "VQVAE_Model_2" / "tokens_tiny_train.npy")) == rows
-    assert "6 frames of prompt, 9 dreamt" in make("dream_play_tf.py", "--actions", "ddw", "--out", "a.gif")
-
-
 def test_a_world_whose_tokens_change_the_picture_before(copy):
     """Its tokenizer sees latent actions, which are trained before it."""
     delta = ["--tokenizer.kind", "delta", "--tokenizer.length", "3"]

@@ -38,6 +38,19 @@ def latest_checkpoint(folder: Path, prefix: str) -> Path | None:
     return found[max(found)] if found else None
 
 
+def checkpoint_file(folder: Path | str, prefix: str, made_by: str) -> Path:
+    """The file of the latest model.
+
+    Raises:
+        UserError: there is no checkpoint.
+    """
+    folder = Path(folder)
+    checkpoint = latest_checkpoint(folder, prefix)
+    if checkpoint is None:
+        raise UserError(f"no {prefix}_* in {folder}: train one with `python {made_by} --world {folder.name}`")
+    return checkpoint / WEIGHTS
+
+
 def load_checkpoint(folder: Path | str, prefix: str, made_by: str, optimizer: bool = False):
     """Load the latest model.
 
@@ -53,11 +66,7 @@ def load_checkpoint(folder: Path | str, prefix: str, made_by: str, optimizer: bo
     Raises:
         UserError: there is no checkpoint, or it can't be read.
     """
-    folder = Path(folder)
-    checkpoint = latest_checkpoint(folder, prefix)
-    if checkpoint is None:
-        raise UserError(f"no {prefix}_* in {folder}: train one with `python {made_by} --world {folder.name}`")
-    file = checkpoint / WEIGHTS
+    file = checkpoint_file(folder, prefix, made_by)
     try:
         with zipfile.ZipFile(file) as archive:
             module = json.loads(archive.read("config.json"))["module"]
@@ -66,7 +75,7 @@ def load_checkpoint(folder: Path | str, prefix: str, made_by: str, optimizer: bo
         return keras.saving.load_model(file, compile=optimizer), file
     except Exception as error:  # zip, JSON, HDF5 and Keras raise many types for a bad file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"can't read {file} ({reason[:200]}): {again(checkpoint, made_by)}") from error
+        raise UserError(f"can't read {file} ({reason[:200]}): {again(file.parent, made_by)}") from error
 
 
 def again(checkpoint: Path, made_by: str) -> str:
