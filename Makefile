@@ -9,7 +9,7 @@ export PYTHON := $(RUN)
 export TF_CPP_MIN_LOG_LEVEL := 3
 FIND_PYTHON := for p in python3.11 python3.12 python3 python; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done
 
-.PHONY: help setup demo agent games play notebooks bench test screen lint format lock clean
+.PHONY: help setup demo agent games play notebooks pairs outputs pictures bench test screen lint format lock clean
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
@@ -51,6 +51,15 @@ play: setup ## open the window and play the trained world
 
 notebooks: setup ## open the notebooks
 	@.venv/bin/jupyter lab notebooks
+
+pairs: .venv/installed_dev ## write the notebooks' .ipynb from their .py, and keep their outputs
+	@cd notebooks && ../.venv/bin/jupytext --update --to ipynb [1-5]_*.py
+
+outputs: pairs ## run the notebooks with CONFIG, and keep their outputs
+	@cd notebooks && GENIE_CONFIG=$(CONFIG) ../.venv/bin/jupyter nbconvert --to notebook --execute --inplace [1-5]_*.ipynb
+
+pictures: setup ## draw the pictures of the models in docs/ anew
+	@$(RUN) docs/draw.py
 
 bench: setup ## measure speed and memory, each with its limit; ROW=load measures one row
 	@$(RUN) -m benchmarks $(if $(ROW),--only $(ROW))

@@ -15,9 +15,11 @@ from genie_tf.files import alone
 from genie_tf.kinds import class_of
 from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
 from genie_tf.latent_action.keymap import LABELS, learn_keymap, load_keymap, save_keymap
+from genie_tf.looks import SHOWN, dreams, predictions, reconstructions
 from genie_tf.training.backend import compiled
 from genie_tf.training.loop import checkpoint_file, load_checkpoint, load_facts, train
 from genie_tf.training.precision import use_fastest_policy
+from genie_tf.world import latent_actions_of_keys
 
 VALIDATION_SAMPLES = 512
 VALIDATION_SEQUENCES = 64
@@ -48,7 +50,7 @@ def train_tokenizer(config: Config, live: bool = False):
 
     Args:
         config: The world; section `tokenizer`.
-        live: Whether to draw the loss in a notebook.
+        live: Whether to show the figure of the training in a notebook.
 
     Returns:
         The folder of the last checkpoint, `model/<world>/VQVAE_Model_<epochs>`.
@@ -82,6 +84,7 @@ def train_tokenizer(config: Config, live: bool = False):
         "tokenizer_training.py",
         settings,
         inputs,
+        reconstructions(model.examples(episodes["validation"], settings, actions["validation"]).spread(SHOWN)),
         live,
     )
     tokenized(config, episodes)
@@ -168,7 +171,7 @@ def train_latent_action(config: Config, live: bool = False):
 
     Args:
         config: The world; section `latent_action`.
-        live: Whether to draw the loss in a notebook.
+        live: Whether to show the figure of the training in a notebook.
 
     Returns:
         The folder of the last checkpoint, `model/<world>/IDM_Model_<epochs>`.
@@ -192,6 +195,7 @@ def train_latent_action(config: Config, live: bool = False):
         "idm_training.py",
         settings,
         {"recording": episodes["train"].fingerprint},
+        predictions(episodes["validation"]),
         live,
     )
     codes = latent_actions_of(config, episodes)
@@ -271,7 +275,7 @@ def train_judge(config: Config, live: bool = False):
 
     Args:
         config: The world; section `judge`.
-        live: Whether to draw the loss in a notebook.
+        live: Whether to show the figure of the training in a notebook.
 
     Returns:
         The folder of the last checkpoint, `model/<world>/Judge_Model_<epochs>`.
@@ -295,7 +299,7 @@ def train_judge(config: Config, live: bool = False):
         "dream_evaluate_tf.py",
         settings,
         {"recording": episodes["train"].fingerprint, "controls": str(controls.lists)},
-        live,
+        live=live,
     )
 
 
@@ -308,7 +312,7 @@ def train_world_model(config: Config, live: bool = False):
 
     Args:
         config: The world; section `dynamics`.
-        live: Whether to draw the loss in a notebook.
+        live: Whether to show the figure of the training in a notebook.
 
     Returns:
         The folder of the last checkpoint, `model/<world>/world_model_<epochs>`.
@@ -328,8 +332,12 @@ def train_world_model(config: Config, live: bool = False):
     codes, films = tokenizer.codes, tokenized(config, episodes)
     context = {"frame_size": tokenizer.frame_size, "grid": tokenizer.grid} if tokenizer.given else None
     inputs = {"recording": episodes["train"].fingerprint, "tokenizer": fingerprint(tokenizer_file)}
+    led_by = None
     if controls is not None:
         count, actions = controls.count, {split: recording.action for split, recording in episodes.items()}
+        keymap = dict(zip(controls, map(int, controls.first)))
+        if tokenizer.needs_actions:
+            led_by = latent_actions_of_keys(config.model_folder, tokenizer.actions, keymap, count)
     else:
         file = latent_action_file(config)
         count, actions = codes_of(file), latent_actions_of(config, episodes)
@@ -349,8 +357,9 @@ def train_world_model(config: Config, live: bool = False):
         "dream_train_tf.py",
         settings,
         inputs,
+        dreams(episodes["validation"], actions["validation"], settings.length, tokenizer, led_by),
         live,
     )
     if controls is not None:
-        save_keymap(checkpoint, dict(zip(controls, map(int, controls.first))), 0)
+        save_keymap(checkpoint, keymap, 0)
     return checkpoint

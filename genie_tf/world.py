@@ -14,7 +14,7 @@ from genie_tf.errors import UserError
 from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.keymap import load_keymap
 from genie_tf.training.backend import compiled, in_batches
-from genie_tf.training.loop import load_checkpoint, load_facts
+from genie_tf.training.loop import checkpoint_file, load_checkpoint, load_facts
 
 INFERRED = 64  # maximum number of transitions in a batch
 
@@ -64,6 +64,7 @@ class World:
         self.noise_seed = keras.random.SeedGenerator(seed)
         self.past = None  # of the dynamics
         self.memory = None  # of the tokenizer
+        self.tokens = None  # of the last step, int32 (B, N)
         self._observe = compiled(self._next_observed)
         self._infer = compiled(latent_action.infer) if latent_action is not None else None
         self._next = compiled(self._next_frame)
@@ -93,12 +94,8 @@ class World:
         led_by = None
         if guided:
             keymap = load_keymap(file.parent, dynamics.actions, "dream_train_tf.py")
-            if tokenizer.needs_actions:  # it sees the latent action of the same key
-                latent_action_file = load_checkpoint(folder, IDM_MODEL, "idm_training.py")[1]
-                code_of = load_keymap(latent_action_file.parent, tokenizer.actions)
-                led_by = np.array([*[code_of.get(NONE, 0)] * dynamics.actions, tokenizer.actions])
-                for key, action in keymap.items():
-                    led_by[action] = code_of.get(key, led_by[action])
+            if tokenizer.needs_actions:
+                led_by = latent_actions_of_keys(folder, tokenizer.actions, keymap, dynamics.actions)
         for name, model_file in inputs.items():
             if trained_on.get(name) != fingerprint(model_file):
                 raise UserError(f"{file.parent} was trained on another {name} model: run `python dream_train_tf.py` again")
@@ -188,7 +185,7 @@ class World:
         """
         noise = sampling_noise(len(actions), self.dynamics.tokens, self.dynamics.codes, self.sampling_steps, self.noise_seed)
         actions = ops.convert_to_tensor(np.asarray(actions, np.int32))
-        frame, self.past, self.memory = self._next(self.past, self.memory, actions, noise)
+        frame, self.tokens, self.past, self.memory = self._next(self.past, self.memory, actions, noise)
         return ops.convert_to_numpy(frame)
 
     def _next_observed(self, past, memory, frames, actions):
@@ -199,11 +196,11 @@ class World:
         return past, self.tokenizer.remember(encoded["tokens"], encoded["memory"], led_by)
 
     def _next_frame(self, past, memory, actions, noise):
-        """The predicted frame, the past and the tokenizer's memory after it."""
+        """The predicted frame and its tokens, the past and the tokenizer's memory after it."""
         context = self.tokenizer.context(memory)
         tokens = self.dynamics.sample(past, actions, noise, self.temperature, context, self.guidance)["tokens"]
         decoded = self.tokenizer.decode(tokens, memory, ops.take(self.led_by, actions))
-        return decoded["frames"], self.dynamics.extend(past, tokens, actions, context), decoded["memory"]
+        return decoded["frames"], tokens, self.dynamics.extend(past, tokens, actions, context), decoded["memory"]
 
     @property
     def actions(self) -> int:
@@ -214,3 +211,22 @@ class World:
     def frame_size(self) -> tuple[int, int]:
         """Height and width of the frames."""
         return self.tokenizer.frame_size
+
+
+def latent_actions_of_keys(folder: Path, codes: int, keymap: dict[str, int], actions: int) -> np.ndarray:
+    """The latent action of each true action, that of the same key, for a tokenizer that sees latent actions in a guided world.
+
+    Args:
+        folder: `model/<world>`.
+        codes: Number of latent actions.
+        keymap: From keys to true actions.
+        actions: A, number of true actions.
+
+    Returns:
+        int (A + 1,). The last is the tokenizer's code for no action.
+    """
+    code_of = load_keymap(checkpoint_file(folder, IDM_MODEL, "idm_training.py").parent, codes)
+    led_by = np.array([*[code_of.get(NONE, 0)] * actions, codes])
+    for key, action in keymap.items():
+        led_by[action] = code_of.get(key, led_by[action])
+    return led_by

@@ -18,7 +18,7 @@ from genie_tf.evaluation.memory import memory_figures
 from genie_tf.evaluation.metrics import bootstrap_figure
 from genie_tf.evaluation.obedience import asked_figures, counterfactual_figures, judge_figures, play_every_key
 from genie_tf.evaluation.reconstruction import reconstruct, tokenizer_figures
-from genie_tf.evaluation.report import Findings, grid, write_report
+from genie_tf.evaluation.report import Findings, write_report
 from genie_tf.evaluation.rollouts import (
     HORIZON,
     LASTING,
@@ -30,6 +30,7 @@ from genie_tf.evaluation.rollouts import (
     reconstructed,
 )
 from genie_tf.files import alone, write_json, write_whole
+from genie_tf.pictures import grid
 from genie_tf.stages import actions_for_tokenizer, held_frames, load_tokenizer, train_judge
 from genie_tf.training.backend import compiled
 from genie_tf.training.loop import latest_checkpoint, load_checkpoint

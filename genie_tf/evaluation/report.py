@@ -14,6 +14,7 @@ from PIL import Image
 from genie_tf.evaluation.game import LEVELS, PIXELS
 from genie_tf.evaluation.latent_actions import LEVEL_SETS
 from genie_tf.files import write_whole
+from genie_tf.pictures import grid
 
 ROWS = {  # rollouts, baselines and upper bounds: end of the metric's name, label, colour
     "_tokenizer": ("the tokenizer's picture of the true frame: the ceiling", "#7f7f7f"),
@@ -108,15 +109,6 @@ def film(frames: np.ndarray, caption: str, scale: int = 2) -> str:
     file = io.BytesIO()
     images[0].save(file, format="gif", save_all=True, append_images=images[1:], duration=150, loop=0)
     return image(file.getvalue(), "gif", caption)
-
-
-def grid(rows: list[np.ndarray], scale: int = 1) -> Image.Image:
-    """Rows of frames, each uint8 (T, H, W, 3), one below the other."""
-    longest, lines = max(map(len, rows)), []
-    for row in rows:
-        framed = np.pad(row, ((0, longest - len(row)), (0, 2), (0, 2), (0, 0)), constant_values=255)
-        lines.append(framed.swapaxes(0, 1).reshape(framed.shape[1], -1, 3))
-    return Image.fromarray(np.concatenate(lines).repeat(scale, 0).repeat(scale, 1))
 
 
 def strips(rows: list[np.ndarray], caption: str) -> str:

@@ -210,9 +210,10 @@ class MotionRankModel(SelfSupervisedModel):
         self.compute_output_spec({"frames": frames, "motion": motion}, training=True)  # in training, one orientation is looked at
 
     def _rank(self, place, motion, training):
-        """Ranks of the last movement, a dict of (B,), and their mean negative log likelihood.
+        """The last movement among those that the past allows. The rows are ranked given the past, the columns given both.
 
-        The rows are ranked given the past, the columns given the past and the rows.
+        Returns:
+            A dict: of each axis `expected`, the distribution (B, 2 R + 1), and `rank` (B,) in it; the scalar `surprise`.
         """
         at = {
             axis: ops.cast(ops.clip(ops.round(motion[:, -1, i]), -self.reach[axis], self.reach[axis]) + self.reach[axis], "int32")
@@ -221,21 +222,41 @@ class MotionRankModel(SelfSupervisedModel):
         past = ops.reshape(motion[:, :-1] / self.usual, (-1, 3 * (FRAMES - 2)))
         seen = ops.cast(self.see_place(place, training=training), "float32")
         h = self.expect(ops.concatenate([seen, past], axis=1), training=training)
-        rows, surprise_rows = rank_in(self.expect_rows(h), at["rows"])
+        of_rows = self.expect_rows(h)
+        rows, surprise_rows = rank_in(of_rows, at["rows"])
         h = h * self.rows_gain(at["rows"]) + self.rows_offset(at["rows"])
-        columns, surprise_columns = rank_in(self.expect_columns(h), at["columns"])
-        return {"rows": rows, "columns": columns}, ops.mean(surprise_rows + surprise_columns)
+        of_columns = self.expect_columns(h)
+        columns, surprise_columns = rank_in(of_columns, at["columns"])
+        return {
+            "expected": {"rows": ops.softmax(of_rows), "columns": ops.softmax(of_columns)},
+            "rank": {"rows": rows, "columns": columns},
+            "surprise": ops.mean(surprise_rows + surprise_columns),
+        }
 
     def _fused_ranks(self, frames, motion, training):
-        """A dict: `rank`, the ranks from both networks, a dict of (B,); the scalars `surprise` and `naming`."""
+        """The ranks from both networks.
+
+        Returns:
+            A dict: of each axis `rank` (B,), from both networks; `first` (B,), from the first one alone; `expected` (B, 2 R + 1),
+            see `_rank`; `told` (B, P), the second network's distribution over P equal parts of the rank; the scalars `surprise`
+            and `naming`.
+        """
         current, following = (patchify(from_pixels(frames[:, t]), PATCH) for t in (-2, -1))
-        rank, surprise = self._rank(current, motion, training)
+        first = self._rank(current, motion, training)
+        rank = first["rank"]
         seen = self.see_change(ops.concatenate([current, following], axis=-1), training=training)
         logits = {axis: self.tell[axis](seen) for axis in AXES}
         told = {axis: part_of(rank[axis], TIERS[axis]) for axis in AXES}
         naming = sum(keras.losses.sparse_categorical_crossentropy(told[axis], logits[axis], from_logits=True) for axis in AXES)
         fused = {axis: fused_rank(rank[axis], logits[axis]) for axis in AXES}
-        return {"rank": fused, "surprise": surprise, "naming": ops.mean(naming)}
+        return {
+            "rank": fused,
+            "first": rank,
+            "expected": first["expected"],
+            "told": {axis: ops.softmax(logits[axis]) for axis in AXES},
+            "surprise": first["surprise"],
+            "naming": ops.mean(naming),
+        }
 
     def _codes(self, inputs, training=False):
         """The outputs of `call` that do not come from the decoder."""
@@ -259,6 +280,10 @@ class MotionRankModel(SelfSupervisedModel):
     def code(self, inputs):
         """Latent action int32 (B,), from the same inputs as `call`."""
         return self._codes(inputs)["codes"]
+
+    def explain(self, inputs):
+        """What the code of a transition is made of, without the mirrored orientation: the dict of `_fused_ranks`."""
+        return self._fused_ranks(inputs["frames"], ops.cast(inputs["motion"], "float32"), training=False)
 
     def infer(self, frames):
         """Latent action int32 (B,) between frames t and t + 1, from frames t - 3 … t + 1, uint8 (B, 5, H, W, 3)."""

@@ -1,8 +1,8 @@
 """Conversion of written keys to the names of the keymap. A digit is the number of a latent action, from 1."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from genie_tf.episodes.controls import NONE, chord, keys_in
+from genie_tf.episodes.controls import NONE, chord, control_of, keys_in
 from genie_tf.errors import UserError
 
 DIGITS = "12345678"
@@ -39,3 +39,18 @@ def keys_of(text: str) -> list[str]:
     if not keys:
         raise UserError(f"{text!r} holds no keys: write letters, . for none, [wd] for two at once")
     return keys
+
+
+def pressed_in(down: set[str], names: Collection[str], actions: int) -> str | None:
+    """The key of a step: the lowest digit that is down, or the control of the keys that are down.
+
+    Args:
+        down: Names of the keys that are down.
+        names: The keys of a keymap.
+        actions: Number of actions.
+
+    Returns:
+        The key, or None if no key is down and the keymap has none for that.
+    """
+    numbers = sorted(down & set(DIGITS[:actions]))
+    return numbers[0] if numbers else control_of(down & frozenset().union(*map(keys_in, names)), names)

@@ -11,7 +11,7 @@ from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.recorded import controls_in
 from genie_tf.errors import UserError
 from genie_tf.latent_action.keymap import save_keymap
-from genie_tf.play.keys import DIGITS, keys_of, written_keys
+from genie_tf.play.keys import DIGITS, keys_of, pressed_in, written_keys
 from genie_tf.play.record import check_target, enlarge, write_film
 from genie_tf.play.window import Window
 from genie_tf.stages import held_frames
@@ -101,8 +101,8 @@ def play_window(config: Config) -> None:
     """
     instead = 'play given keys instead, --actions "dddwwdaa" --out dream.gif'
     session = Session(config)
-    known, digits = session.world.keymap, DIGITS[: session.world.actions]
-    named = "  ".join(name for name in known if name != NONE) or f"keys 1-{len(digits)}"
+    known = session.world.keymap
+    named = "  ".join(name for name in known if name != NONE) or f"keys 1-{min(session.world.actions, len(DIGITS))}"
     with Window(f"dreaming {config.world}", session.world.frame_size, config.play.scale, known, instead) as window:
         session.reset()
         session.press("1")  # compiles
@@ -113,8 +113,7 @@ def play_window(config: Config) -> None:
                 return
             if "r" in keys.tapped:
                 frames = session.reset()[-1:]
-            numbers = sorted(keys.down & set(digits))
-            key = numbers[0] if numbers else control_of(keys.down & window.watched, known)
+            key = pressed_in(keys.down, known, session.world.actions)
             start = time.perf_counter()
             if key is not None:  # a game without a control for no key waits for one
                 frames = session.press(key)

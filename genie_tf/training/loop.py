@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +17,10 @@ from tqdm.auto import tqdm
 from genie_tf.episodes.dataset import batches
 from genie_tf.errors import UserError
 from genie_tf.files import UNFINISHED, read_json, write_whole
+from genie_tf.training.live import LiveFigure, Look, show
 from genie_tf.training.optimizer import make_optimizer, schedule_of
-from genie_tf.training.plot import plot_history
 
 KEEP_EVERY = 10  # epochs
-PLOT_EVERY = 5.0  # seconds
 WEIGHTS, FACTS = "model.keras", "training.json"
 
 
@@ -116,15 +114,14 @@ def discard(checkpoint: Path, prefix: str) -> None:
 
 
 class _Keeper(keras.callbacks.Callback):
-    """Writes history.csv and a checkpoint after each epoch, and the loss plot at most every `PLOT_EVERY` seconds.
+    """Writes history.csv and a checkpoint after each epoch.
 
     The previous checkpoint is deleted, except every `KEEP_EVERY` epochs.
     """
 
-    def __init__(self, folder, prefix, facts, history, live):
+    def __init__(self, folder, prefix, facts, history):
         super().__init__()
         self.folder, self.prefix, self.facts, self.history = folder, prefix, facts, history
-        self.live, self.display, self.plotted = live, None, time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
         self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in (logs or {}).items()})
@@ -132,9 +129,6 @@ class _Keeper(keras.callbacks.Callback):
         if epoch % KEEP_EVERY:
             discard(self.folder / f"{self.prefix}_{epoch}", self.prefix)
         write_history(self.folder / f"{self.prefix}_history.csv", self.history)
-        if epoch + 1 == self.params["epochs"] or time.monotonic() > self.plotted + PLOT_EVERY:
-            self.display = plot_history(self.history, self.folder / f"{self.prefix}_loss.png", self.live, self.display)
-            self.plotted = time.monotonic()
 
 
 class _Chance(keras.callbacks.Callback):
@@ -197,6 +191,7 @@ def train(
     made_by: str,
     config,
     inputs: dict[str, str],
+    look: Look | None = None,
     live: bool = False,
 ) -> Path:
     """Train a model, or resume an interrupted training.
@@ -214,7 +209,9 @@ def train(
         made_by: Name of the calling script, for error messages.
         config: A `Training`.
         inputs: Fingerprints of the training data. Other fingerprints make a checkpoint invalid.
-        live: Whether to draw the loss in a notebook during the training.
+        look: Function from the model to a caption and rows of frames, the pictures of the figure `<prefix>_loss.png`. By
+            default the figure has none.
+        live: Whether to show this figure in a notebook during the training.
 
     Returns:
         The folder of the last checkpoint.
@@ -241,8 +238,11 @@ def train(
             stray = list(found.values())
         for path in stray:
             discard(path, prefix)
+    figure = folder / f"{prefix}_loss.png"
     if epoch >= config.epochs:
         print(f"{title}: done already, {checkpoint}")
+        if live and figure.exists():
+            show(figure)
         return checkpoint
     if epoch:
         model, _ = load_checkpoint(folder, prefix, made_by, optimizer=True)
@@ -265,7 +265,13 @@ def train(
             validation_data=(validation,),
             validation_batch_size=config.batch_size,
             verbose=0,
-            callbacks=[_Chance(), *averages, progress, _Keeper(folder, prefix, facts, history, live)],
+            callbacks=[
+                _Chance(),
+                *averages,
+                progress,
+                _Keeper(folder, prefix, facts, history),
+                LiveFigure(title, history, figure, look, live),
+            ],
         )
     finally:
         progress.bar.close()  # an error message then begins on a new line
