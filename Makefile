@@ -7,7 +7,7 @@ WORKERS ?= $(shell nproc)
 RUN := .venv/bin/python
 export PYTHON := $(RUN)
 export TF_CPP_MIN_LOG_LEVEL := 3
-FIND_PYTHON := for p in python3.11 python3.12 python3 python; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done
+FIND_PYTHON := for p in python3.11 python3.12 python3 python; do $$p -c 'import sys; sys.exit(not (3, 11, 5) <= sys.version_info[:3] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done
 
 .PHONY: help setup demo agent games play notebooks pairs outputs pictures bench test screen lint format lock clean
 help: ## list the commands
@@ -16,7 +16,7 @@ help: ## list the commands
 setup: .venv/installed ## make .venv and install the pinned requirements, once
 
 .venv/installed: requirements.txt
-	@base=$$($(FIND_PYTHON)); [ -n "$$base" ] || { echo "error: no Python 3.11 or 3.12 found: install one, or put it on the PATH" >&2; exit 2; }; \
+	@base=$$($(FIND_PYTHON)); [ -n "$$base" ] || { echo "error: no Python 3.12 (or 3.11, from 3.11.5 on) found: install one, or put it on the PATH" >&2; exit 2; }; \
 	echo "set up: .venv with $$base"; $$base -m venv .venv
 	@$(RUN) -m pip install --disable-pip-version-check --progress-bar on -q -r requirements.txt
 	@touch $@

@@ -342,6 +342,7 @@ def train_world_model(config: Config, live: bool = False):
         file = latent_action_file(config)
         count, actions = codes_of(file), latent_actions_of(config, episodes)
         inputs["latent_action"] = fingerprint(file)
+    model.from_settings(settings, codes, tokenizer.tokens, count, context)  # raises the error of an invalid setting
     use_fastest_policy()
 
     def examples(split: str):

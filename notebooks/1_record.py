@@ -6,6 +6,8 @@
 # The five notebooks follow the five steps: **record → latent actions → tokenize → dynamics → play**. Each step is also a script. A
 # notebook and its script call the same function and write the same files, so you can stop in one and go on in the other.
 #
+# ![The way of the data](../docs/overview.png)
+#
 # The settings below are those of a small world. Each notebook then takes a few minutes on two cores. For the full size, change the
 # file to `configs/coinrun_plain.yaml`. The outputs that are stored here are those of the full size.
 

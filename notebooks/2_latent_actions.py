@@ -49,6 +49,8 @@ train_latent_action(config, live=True)
 # The agent drew its actions whatever the past was. So the *rank* of an action's effect among the effects that the past allows means
 # the same everywhere: low for one direction, high for the other. Each row below is one transition.
 #
+# ![The latent action model](../docs/latent_action.png)
+#
 # 1. **Registration** finds the shift of the picture between frames t and t + 1, in columns and rows.
 # 2. A network **expects** a distribution of this shift from the past (grey). The red line is the true shift. The share of the
 #    distribution below it is its rank.
@@ -79,7 +81,7 @@ latent_actions.keys(config)
 #
 # The usual way is to train an encoder, a codebook and a decoder together, so that the code helps the decoder. Early on, or for ever,
 # such a model puts most transitions into a few codes, or codes that have nothing to do with the key. On the right is the paper's
-# model, `kind: st_transformer`, after a very short training: its columns look alike, whatever the key was.
+# model, `kind: st_transformer`, after a very short training: codes that hardly occur, and keys that share their codes.
 
 # %%
 latent_actions.collapse(config)

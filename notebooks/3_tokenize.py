@@ -23,6 +23,8 @@ config.tokenizer
 # Most of a frame is the frame before, moved. The kind `delta` (after Δ-IRIS) uses this. Its decoder sees its own last picture and the
 # action beside the tokens. Twenty-one tokens stand for five frames: five of them are the shifts of the picture, and sixteen are a
 # coarse grid of codes for what no shift explains.
+#
+# ![The tokenizer](../docs/tokenizer.png)
 
 # %%
 from genie_tf.stages import train_tokenizer

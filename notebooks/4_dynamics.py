@@ -4,6 +4,8 @@
 # The dynamics is a transformer. It sees the tokens of the past and an action, and predicts the tokens that follow. It is the part that
 # dreams.
 #
+# ![The dynamics](../docs/dynamics.png)
+#
 # The same as `python dream_train_tf.py`. It needs the [latent actions](2_latent_actions.ipynb) and the [tokens](3_tokenize.ipynb).
 
 # %%
@@ -52,9 +54,9 @@ dreams.attention_mask(config)
 # %% [markdown]
 # ## What a longer memory buys
 #
-# The loss of a step by the number of steps that the model has seen before it. One step shows the place, two show the velocity. Where
-# the curve is flat, a longer memory would buy nothing *for the next step*. It would help to know a place again after a long walk:
-# `memory.psnr` of the evaluation measures that.
+# The loss of the same held-out steps, all tokens masked, when the model sees one step before them, two, and so on. Where the curve is
+# flat, a longer memory buys nothing *for the next step*. It would help to know a place again after a long walk: `memory.psnr` of the
+# evaluation measures that.
 
 # %%
 dreams.memory(config)

@@ -276,7 +276,7 @@ def test_truncated_files(copy):
     refused(copy.run("dream_play_tf.py", "--actions", "d"), "world_model_2", "dream_train_tf.py")
 
 
-def test_keys_files_and_displays_that_are_not(tiny, place):
+def test_keys_files_and_displays_that_are_not(tiny, monkeypatch):
     refused(tiny.run("tokenizer_training.py", "--tokenizer.quantizer.levels", "[8, 1]"), "levels [8, 1]", "2 levels or more")
     refused(tiny.run("tokenizer_training.py", "--tokenizer.patch", "5"), "patch 5", "64 x 64")
     refused(tiny.run("idm_training.py", "--latent_action.codes", "7"), "codes 7", "even")
@@ -286,6 +286,9 @@ def test_keys_files_and_displays_that_are_not(tiny, place):
     refused(tiny.run("dream_play_tf.py", "--actions", "d", "--out", "film.avi"), "film.avi", ".gif")
     refused(tiny.run("dream_play_tf.py", "--actions", "d", "--out", "no/where.gif"), "no")
     refused(tiny.run("dream_play_tf.py", SDL_VIDEODRIVER="x11", DISPLAY=""), "no display", "--actions")
+    for name in ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY"):  # SDL would take a driver that shows nothing
+        monkeypatch.delenv(name, raising=False)
+    refused(tiny.run("dream_play_tf.py"), "no display", "--actions")
 
 
 def test_full_disk_stops_a_training_in_one_line_and_loses_nothing(copy):

@@ -207,7 +207,9 @@ def import_videos(config: Config, pattern: str, options: VideoImport, worker: in
     if not videos:
         raise UserError(f"no file matches --video '{pattern}': name files, or a pattern in quotes, 'clips/*.mp4'")
     if options.crop and (len(options.crop) != 4 or min(options.crop) < 0 or min(options.crop[2:]) < 1):
-        raise UserError(f"--crop {','.join(map(str, options.crop))}: give left,top,width,height in pixels")
+        raise UserError(
+            f"--crop {' '.join(map(str, options.crop))}: give left, top, width and height in pixels, such as --crop 100 0 480 480"
+        )
     if not options.frames_per_second > 0 or not 0 <= options.cut <= 1:
         raise UserError("--fps must be more than 0, and --cut from 0 to 1")
     check_size(*options.size)

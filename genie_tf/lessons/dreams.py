@@ -5,6 +5,7 @@ import matplotlib
 import numpy as np
 from keras import ops
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from genie_tf.config import Config, world_model
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
@@ -13,6 +14,7 @@ from genie_tf.episodes.dataset import Episodes
 from genie_tf.errors import UserError
 from genie_tf.layers.st_block import distances
 from genie_tf.lessons.panels import WIDTH, picture
+from genie_tf.lessons.tokens import films
 from genie_tf.stages import latent_actions_of, load_tokenizer, tokenized
 from genie_tf.training.backend import compiled
 from genie_tf.training.loop import load_checkpoint
@@ -51,17 +53,23 @@ def masking(config: Config) -> Figure:
     model, examples = _examples(config)
     if not isinstance(model, MaskGitDynamics):
         raise UserError("this figure shows the masks of maskgit; the kind `causal` predicts one token after another")
-    tokens = examples.spread(3)["tokens"][1:2]
-    drawn = training_masks(np.random.default_rng(1), tokens, model.codes, config.dynamics.corruption, 0.0)
+    tokens, rng = examples.spread(3)["tokens"][1:2], np.random.default_rng(0)
+    drawn = max(  # the share of errors is random: take the example with the most of a few
+        (training_masks(rng, tokens, model.codes, config.dynamics.corruption, 0.0) for _ in range(8)),
+        key=lambda one: (one["past"] != tokens).sum(),
+    )
     masked = np.where(drawn["masked"], model.mask_id, tokens)
     figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
-    titles = ("true tokens", "past, with errors", "to predict: white is masked")
+    titles = ("true tokens", "past: red are errors", "to predict: white is masked")
     for axes, some, title in zip(figure.subplots(1, 3), (tokens, drawn["past"], masked), titles):
         axes.imshow(_colours(some[0], model.codes), interpolation="nearest", aspect="auto")
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("token", fontsize=8)
         axes.tick_params(labelsize=7)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.axes[0].set_ylabel("step", fontsize=8)
+    steps, places = np.nonzero(drawn["past"][0] != tokens[0])
+    figure.axes[1].plot(places, steps, "x", color="tab:red", markersize=4)
     return figure
 
 
@@ -83,30 +91,35 @@ def attention_mask(config: Config) -> Figure:
 
 
 def memory(config: Config) -> Figure:
-    """The loss of a step by the number of steps before it: what a longer memory buys."""
-    model, examples = _examples(config)
-    loss_of = compiled(lambda inputs: _losses(model, inputs))
-    every = examples.spread(SEQUENCES)
-    size, parts = min(32, len(every["tokens"])), []
-    for begin in range(0, len(every["tokens"]) - size + 1, size):
-        some = {name: ops.convert_to_tensor(value[begin : begin + size]) for name, value in every.items()}
-        parts.append([ops.convert_to_numpy(one) for one in loss_of(some)])
-    error, weight = (np.concatenate([part[i] for part in parts]) for i in range(2))
-    by_step = error.sum(axis=(0, 2)) / np.maximum(weight.sum(axis=(0, 2)), 1)
+    """The loss of the same steps, by the number of steps before them that the model sees: what a longer memory buys."""
+    model, film = _dynamics(config), films(config, SEQUENCES, split="test")
+    tokens, stride = film["tokens"][:, 1:].astype(np.int32), load_tokenizer(config)[0].stride  # the first grid is given
+    inputs = {"tokens": tokens, "actions": np.pad(film["actions"][:, 1:], ((0, 0), (0, 1)))}
+    if model.embed_picture is not None:
+        inputs["pictures"] = film["pictures"][:, stride::stride]
+    inputs |= model.noise(np.random.default_rng(0), tokens, model.codes, 0.0, 0.0)
+    if "masked" in inputs:
+        inputs["masked"] = np.ones(tokens.shape, bool)
+
+    def loss(inputs):
+        targets = ops.cast(inputs["tokens"][:, -1], "int32")
+        logits = model.predicted(inputs)["logits"][:, -1]
+        return ops.mean(keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True), axis=1)
+
+    loss, seen, size = compiled(loss), np.arange(1, tokens.shape[1]), min(32, len(tokens))
+    means = []
+    for steps in seen:
+        parts = [
+            loss({name: ops.convert_to_tensor(value[begin : begin + size, -steps - 1 :]) for name, value in inputs.items()})
+            for begin in range(0, len(tokens) - size + 1, size)
+        ]
+        means.append(np.mean([ops.convert_to_numpy(part) for part in parts]))
     figure = Figure(figsize=(WIDTH / 2, 2.4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(np.arange(1, len(by_step) + 1), by_step, marker="o")
-    axes.set_xlabel("steps of the past that the model has seen", fontsize=8)
+    axes.plot(seen, means, marker="o")
+    axes.set_xlabel("steps before it that the model sees", fontsize=8)
     axes.set_ylabel("loss, nats a token", fontsize=8)
     return figure
-
-
-def _losses(model, inputs):
-    """Cross-entropy (B, T - 1, N) where a token is to predict and 0 elsewhere, and 1 where it is to predict."""
-    logits = model.predicted(inputs)["logits"]
-    targets = ops.cast(inputs["tokens"][:, 1:], "int32")
-    weight = ops.cast(inputs["masked"][:, 1:], "float32") if "masked" in inputs else ops.ones(ops.shape(targets))
-    return keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True) * weight, weight
 
 
 def _world_at_a_moment(config: Config, seed: int, later: int = 0) -> tuple[World, np.ndarray, np.ndarray]:

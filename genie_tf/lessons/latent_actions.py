@@ -10,7 +10,7 @@ from genie_tf.config import Config
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.recorded import controls_in, recorded_with
 from genie_tf.errors import UserError
-from genie_tf.evaluation.game import look_different, played_moments
+from genie_tf.evaluation.game import look_different, play_on
 from genie_tf.evaluation.metrics import perplexity
 from genie_tf.latent_action.keymap import load_keymap
 from genie_tf.latent_action.motion_rank import MotionRankModel
@@ -34,15 +34,13 @@ def every_key(config: Config, moments: int = 3) -> Figure:
     game, controls = recorded_with(recording), controls_in(recording)
     if game is None or controls is None:
         raise UserError("this figure needs a recording of a game, because it plays the game again")
-    rows = np.sort(recording.windows(3, before=2).draw(np.random.default_rng(0), 40 * moments))
+    rows = recording.windows(3, before=2).spread(8 * moments)
     actions = np.broadcast_to(controls.first[:, None], (len(rows), len(controls), 1))
-    shown: dict[str, list[np.ndarray]] = {}
-    for m, played in played_moments(game, recording, rows, actions, "playing every key"):
-        ends = played["frames"][:, 0]
-        if played["alive"].all() and look_different(ends[:, None], ends[None]).sum() > len(controls):  # the keys differ here
-            shown[f"moment {len(shown) + 1}"] = [recording.frames(rows[m : m + 1])[0], *ends]
-        if len(shown) == moments:
-            break
+    played = play_on(game, recording, rows, actions, "playing every key")
+    ends = played["frames"][:, :, 0]
+    different = look_different(ends[:, :, None], ends[:, None]).sum(axis=(1, 2)) * played["alive"].all(axis=(1, 2))
+    best = np.argsort(-different, kind="stable")[:moments]  # the moments at which the keys differ most
+    shown = {f"moment {i + 1}": [recording.frames(rows[m : m + 1])[0], *ends[m]] for i, m in enumerate(best)}
     return pictures(shown, ["now", *(f"then {name}" for name in controls)])
 
 
@@ -56,7 +54,13 @@ def steps_to_a_code(config: Config, count: int = 3) -> Figure:
     if not isinstance(model, MotionRankModel):
         raise UserError(f"these are the steps of motion_rank, and this world has {config.latent_action.kind}")
     recording = Episodes(config.record_folder("validation"), held_frames(config))
-    inputs = model.transitions(recording, config.model_folder)(recording.windows(2, before=3).spread(count + 2)[1:-1])
+    transitions, controls = recording.windows(2, before=3).spread(count + 2)[1:-1], controls_in(recording)
+    held = (
+        ["?"] * count
+        if controls is None
+        else [list(controls)[key] for key in controls.of_action[recording.action[transitions].astype(int)]]
+    )
+    inputs = model.transitions(recording, config.model_folder)(transitions)
     tensors = keras.tree.map_structure(ops.convert_to_tensor, inputs)
     steps = keras.tree.map_structure(ops.convert_to_numpy, model.explain(tensors))
     codes, reach = ops.convert_to_numpy(model.code(tensors)), reach_in(model.frame_size)
@@ -64,7 +68,7 @@ def steps_to_a_code(config: Config, count: int = 3) -> Figure:
     panels = figure.subplots(count, 6, squeeze=False, width_ratios=(1, 1, 1.5, 1.2, 1.5, 1.2))
     for i, line in enumerate(panels):
         columns, rows = inputs["motion"][i, -1, :2]
-        picture(line[0], inputs["frames"][i, 1], "frame t")
+        picture(line[0], inputs["frames"][i, 1], f"frame t: {held[i]} is held")
         picture(line[1], inputs["frames"][i, 2], f"frame t + 1: code {codes[i] + 1}")
         for (axis, moved), expected, told in zip(zip(AXES, (columns, rows)), (line[2], line[4]), (line[3], line[5])):
             chances = steps["expected"][axis][i]

@@ -50,6 +50,8 @@ class Window:
         self.pygame = pygame
         try:
             pygame.display.init()
+            if pygame.display.get_driver() == "offscreen" and "SDL_VIDEODRIVER" not in os.environ:
+                raise pygame.error("SDL found none")  # it would draw where nobody sees it
             self.screen = pygame.display.set_mode((self.width, self.height + LINE))
         except pygame.error as error:
             pygame.quit()
