@@ -3,12 +3,15 @@
 Each function here returns a function from the model to a caption and rows of frames.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from keras import ops
 
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.latent_action import FRAMES
 from genie_tf.layers.pixels import to_pixels
+from genie_tf.training.backend import compiled
 from genie_tf.training.live import Look
 from genie_tf.world import World
 
@@ -32,11 +35,15 @@ def predictions(recording: Episodes) -> Look:
     """Of a latent action model: two frames, and its prediction of the second from the first under each latent action."""
     rows = recording.windows(2, before=1).spread(TRANSITIONS + 2)[1:-1]  # those at the ends are seldom typical
     frames = recording.frames(recording.transition_rows(rows, FRAMES - 2))
+    predict: list[Callable] = []  # one, compiled when the model is known
 
     def look(model):
+        if not predict:
+            predict.append(compiled(model.predict_next))
         shown = [frames[:, -2], frames[:, -1]]
         for code in range(model.codes):
-            shown.append(ops.convert_to_numpy(model.predict_next(ops.convert_to_tensor(frames), np.full(len(frames), code))))
+            codes = ops.convert_to_tensor(np.full(len(frames), code, np.int32))
+            shown.append(ops.convert_to_numpy(predict[0](ops.convert_to_tensor(frames), codes)))
         caption = f"a frame, the next one, and predictions of the next one under the latent actions 1 to {model.codes}"
         return caption, list(np.stack(shown, axis=1))
 
