@@ -56,7 +56,7 @@ pairs: .venv/installed_dev ## write the notebooks' .ipynb from their .py, and ke
 	@cd notebooks && ../.venv/bin/jupytext --update --to ipynb [1-5]_*.py
 
 outputs: pairs ## run the notebooks with CONFIG, and keep their outputs
-	@cd notebooks && GENIE_CONFIG=$(CONFIG) ../.venv/bin/jupyter nbconvert --to notebook --execute --inplace [1-5]_*.ipynb
+	@cd notebooks && GENIE_CONFIG=$(CONFIG) ../.venv/bin/jupyter nbconvert --to notebook --execute --inplace --CoalesceStreamsPreprocessor.enabled=True [1-5]_*.ipynb
 
 pictures: setup ## draw the pictures of the models in docs/ anew
 	@$(RUN) docs/draw.py

@@ -184,12 +184,17 @@ def _check_numbers_of(path: str, section) -> None:
             raise UserError(f"--{path}.{name} {value}: it must be {least}")
 
 
-def run(main: Callable[[], None]) -> None:
-    """Call `main`. An error that the user can fix gives one line on stderr and exit code 2. Ctrl-C gives exit code 130."""
+def leave_out_messages() -> None:
+    """Leave out messages of the libraries that say nothing to a user."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     warnings.filterwarnings("ignore", message="`shuffle=True` was passed")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # TensorFlow warns about every new batch size
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call `main`. An error that the user can fix gives one line on stderr and exit code 2. Ctrl-C gives exit code 130."""
+    leave_out_messages()
     try:
         main()
     except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from genie_tf.cli import parse
+from genie_tf.cli import leave_out_messages, parse
 from genie_tf.config import Config
 from genie_tf.errors import UserError
 
@@ -30,6 +30,7 @@ def settings(file: str, *options: str) -> Config:
     """
     from IPython.core.getipython import get_ipython  # only available in a notebook
 
+    leave_out_messages()
     os.chdir(os.environ.get("GENIE_FOLDER", PROJECT))
     shell = get_ipython()
     if shell is not None:

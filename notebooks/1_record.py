@@ -19,7 +19,7 @@ sys.path.insert(0, "..")  # the project's folder
 from genie_tf.notebook import settings
 
 config = settings("configs/coinrun_small.yaml")  # any setting can follow: settings(file, "--record.agent", "sticky")
-config.record
+vars(config.record)
 
 # %% [markdown]
 # ## The recording

@@ -14,7 +14,7 @@ sys.path.insert(0, "..")  # the project's folder
 from genie_tf.notebook import settings
 
 config = settings("configs/coinrun_small.yaml")  # configs/coinrun_plain.yaml for the full size
-config.latent_action
+vars(config.latent_action)
 
 # %% [markdown]
 # ## Why the code must name the action
@@ -41,7 +41,7 @@ latent_actions.every_key(config)
 # %%
 from genie_tf.stages import train_latent_action
 
-train_latent_action(config, live=True)
+train_latent_action(config, live=True);
 
 # %% [markdown]
 # ## The idea, step by step
@@ -84,7 +84,7 @@ latent_actions.keys(config)
 # model, `kind: st_transformer`, after a very short training: codes that hardly occur, and keys that share their codes.
 
 # %%
-latent_actions.collapse(config)
+latent_actions.collapse(config, steps=60)
 
 # %% [markdown]
 # Two numbers say it in one line: *perplexity*, the number of codes in use, and *NMI*, the information of the code about the true

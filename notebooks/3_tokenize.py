@@ -15,7 +15,7 @@ sys.path.insert(0, "..")  # the project's folder
 from genie_tf.notebook import settings
 
 config = settings("configs/coinrun_small.yaml")  # configs/coinrun_plain.yaml for the full size
-config.tokenizer
+vars(config.tokenizer)
 
 # %% [markdown]
 # ## Tokens that say only what is new
@@ -29,7 +29,7 @@ config.tokenizer
 # %%
 from genie_tf.stages import train_tokenizer
 
-train_tokenizer(config, live=True)
+train_tokenizer(config, live=True);
 
 # %% [markdown]
 # ## A film through the tokenizer
@@ -72,7 +72,7 @@ tokens.small_things(config)
 # %% [markdown]
 # ## Families and quantizers, side by side
 #
-# Each of these tokenizers was trained here for 100 steps, and is then forgotten. `conv` encodes every frame by itself, and `st_vivit`
+# Each of these tokenizers was trained here for 300 steps, and is then forgotten. `conv` encodes every frame by itself, and `st_vivit`
 # is the paper's transformer. `vector`, `finite_scalar` and `lookup_free` are ways to round a vector to a code. A short training favours
 # the small model. `docs/results.md` has the long ones.
 
@@ -85,7 +85,7 @@ tokens.families(
         "conv, lookup-free": {"kind": "conv", "quantizer": {"kind": "lookup_free"}},
         "st_vivit": {"kind": "st_vivit"},
     },
-    steps=100,
+    steps=300,
 )
 
 # %% [markdown]

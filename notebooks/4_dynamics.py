@@ -16,7 +16,7 @@ sys.path.insert(0, "..")  # the project's folder
 from genie_tf.notebook import settings
 
 config = settings("configs/coinrun_small.yaml")  # configs/coinrun_plain.yaml for the full size
-config.dynamics
+vars(config.dynamics)
 
 # %% [markdown]
 # ## The training
@@ -27,7 +27,7 @@ config.dynamics
 # %%
 from genie_tf.stages import train_world_model
 
-train_world_model(config, live=True)
+train_world_model(config, live=True);
 
 # %% [markdown]
 # ## Masking

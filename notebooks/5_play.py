@@ -12,8 +12,8 @@ sys.path.insert(0, "..")  # the project's folder
 
 from genie_tf.notebook import settings
 
-config = settings("configs/coinrun_small.yaml")  # configs/coinrun_plain.yaml for the full size
-config.play
+config = settings("configs/coinrun_small.yaml", "--play.scale", "2")  # configs/coinrun_plain.yaml for the full size
+vars(config.play)
 
 # %% [markdown]
 # ## In three lines
@@ -40,10 +40,10 @@ from IPython.display import Image
 
 from genie_tf.play.session import play_keys
 
-keys = "ddddd[wd]ddd[wd]ddaaa[wa]a" if {"a", "d", "w"} <= set(world.keymap) else "111222333"
+keys = "ddd[wd]ddaa[wa]" if {"a", "d", "w"} <= set(world.keymap) else "111222333"
 film = config.model_folder / "notebook.gif"
 play_keys(config, keys, str(film))
-Image(film.read_bytes(), format="gif", width=192)
+Image(film.read_bytes(), format="gif", width=256)
 
 # %% [markdown]
 # ## Your keys
@@ -99,11 +99,17 @@ examples.random_actions()
 # ### Does it obey: `counterfactual.match`, `obey.direction_f1`
 #
 # One moment under every key, in the game and in the dream. The table has the difference between each dream and each game. A dream
-# matches if the smallest number of its row (bold) stands under its own key. `obey.direction_f1` asks a judge instead: a network that
-# was trained on recorded films with labels names the key that it sees in the dream.
+# matches if the smallest number of its row (bold) stands under its own key.
 
 # %%
 examples.counterfactual()
+
+# %% [markdown]
+# The judge is a network that was trained on recorded films with labels. It names the key that it sees in five frames. It may be wrong
+# even for the game itself: a jump in the air cannot be seen. `obey.direction_f1` counts left, right and neither.
+
+# %%
+examples.obedience()
 
 # %% [markdown]
 # ### Does it last: `lasting.frechet_blocks`, `lasting.frozen`

@@ -4,10 +4,11 @@ import json
 import re
 
 import numpy as np
+from keras import ops
 from matplotlib.figure import Figure
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
-from genie_tf.config import Config
+from genie_tf.config import JUDGE, Config
 from genie_tf.episodes.recorded import recorded_with
 from genie_tf.errors import UserError
 from genie_tf.evaluation.evaluate import load_world
@@ -15,7 +16,9 @@ from genie_tf.evaluation.features import block_statistics
 from genie_tf.evaluation.game import play_on
 from genie_tf.evaluation.metrics import psnr, ssim
 from genie_tf.evaluation.rollouts import HORIZON, PROMPT, Moments, load_moments, reconstructed, rollout
+from genie_tf.latent_action import FRAMES
 from genie_tf.lessons.panels import WIDTH, Table, picture, pictures
+from genie_tf.training.loop import load_checkpoint
 
 MEANINGS = {
     r"tokenizer\.psnr": "sharpness of the tokenizer alone, in dB: higher is better, and the dream can't be sharper",
@@ -133,6 +136,25 @@ class Examples:
         axes.set_ylabel("dream under", fontsize=8)
         axes.set_title("difference of the pictures", fontsize=8)
         return figure
+
+    def obedience(self, steps: int = 10) -> Figure:
+        """A dream under random keys, and the keys that the judge sees in it.
+
+        Raises:
+            UserError: the keys of the recording are unknown, or there is no judge.
+        """
+        controls = self.moments.controls
+        if controls is None:
+            raise UserError("this figure needs a judge, which learns from recorded actions")
+        judge, _ = load_checkpoint(self.config.model_folder, JUDGE, "dream_evaluate_tf.py")
+        asked, names = np.random.default_rng(2).integers(0, len(controls), steps), list(controls)
+        code_of = np.array([self.world.keymap[key] for key in controls])
+        dream = self.dream(code_of[asked][None], 1)
+        film = np.concatenate([self.moments.frames[0, :PROMPT], dream[0]])
+        windows = film[np.maximum(np.arange(steps)[:, None] + PROMPT + 1 - FRAMES + np.arange(FRAMES), 0)]
+        seen = ops.convert_to_numpy(judge.infer(ops.convert_to_tensor(windows))).astype(int)
+        titles = [f"asked {names[a]}\nseen {names[s]}" for a, s in zip(asked, seen)]
+        return pictures({"": [film[PROMPT - 1], *dream[0]]}, ["prompt", *titles], 0.95)
 
     def random_actions(self) -> Figure:
         """ΔPSNR: the same prompt under the actions of the recording, and under random ones."""

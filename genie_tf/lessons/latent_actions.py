@@ -116,7 +116,7 @@ def codes_by_key(axes: Axes, recording: Episodes, rows: np.ndarray, codes: np.nd
     axes.set_xlabel("key that was held; numbers are % of its transitions", fontsize=8)
 
 
-def collapse(config: Config, steps: int = 60) -> Figure:
+def collapse(config: Config, steps: int) -> Figure:
     """The world's own codes, and those of the paper's model after a short training: few codes, and no key has one of its own.
 
     Nothing is saved.

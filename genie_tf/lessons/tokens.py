@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 from matplotlib.figure import Figure
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from genie_tf.config import Config
 from genie_tf.episodes.dataset import Episodes
@@ -136,7 +136,7 @@ def families(config: Config, kinds: dict[str, dict], steps: int = 100) -> Figure
     recordings = {split: Episodes(config.record_folder(split)) for split in ("train", "validation")}
     rows: dict[str, list[np.ndarray]] = {}
     labels = []
-    progress = tqdm(total=len(kinds) * steps, unit=" steps")
+    progress = tqdm(total=len(kinds) * steps, unit=" steps", leave=False)
     for name, chosen in kinds.items():
         model_class = class_of("tokenizer", chosen["kind"])
         settings = model_class.Settings(**{key: value for key, value in chosen.items() if key != "quantizer"})

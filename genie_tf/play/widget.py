@@ -66,6 +66,7 @@ class Player(anywidget.AnyWidget):
 
     Args:
         config: The world; sections `dynamics` and `play`.
+        scale: Side of a pixel of a frame, in pixels of the screen.
 
     Raises:
         UserError: a model or the recording is missing.
@@ -74,12 +75,12 @@ class Player(anywidget.AnyWidget):
     _esm, _css = PAGE, STYLE
     page = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, scale: int = 6):
         session = Session(config)
         keymap, actions, (height, width) = session.world.keymap, session.world.actions, session.world.frame_size
         single = [key for key in keymap if len(keys_in(key)) == 1]
         buttons = [*(single or DIGITS[:actions]), "r"]
-        super().__init__(page={"width": width, "height": height, "scale": config.play.scale, "keys": buttons})
+        super().__init__(page={"width": width, "height": height, "scale": scale, "keys": buttons})
         self.config, self.session = config, session
         self.held: set[str] = set()
         self.tapped: set[str] = set()
@@ -127,6 +128,9 @@ class Player(anywidget.AnyWidget):
         begin = time.perf_counter()
         frames = self.session.press(key)
         return frames, [f"{key}   {1000 * (time.perf_counter() - begin):.0f} ms for {len(frames)} frames"] * len(frames)
+
+    def __repr__(self) -> str:
+        return f"a player of {self.config.world}: run this cell to play"
 
     def show(self, text: str) -> None:
         file = io.BytesIO()
