@@ -55,8 +55,8 @@ notebooks: setup ## open the notebooks
 pairs: .venv/installed_dev ## write the notebooks' .ipynb from their .py, and keep their outputs
 	@cd notebooks && ../.venv/bin/jupytext --update --to ipynb [1-5]_*.py
 
-outputs: pairs ## run the notebooks with CONFIG, and keep their outputs
-	@cd notebooks && GENIE_CONFIG=$(CONFIG) ../.venv/bin/jupyter nbconvert --to notebook --execute --inplace --CoalesceStreamsPreprocessor.enabled=True [1-5]_*.ipynb
+outputs: pairs ## run the notebooks with the settings of CONFIG, and keep their outputs
+	@GENIE_CONFIG=$(CONFIG) $(RUN) notebooks/run.py
 
 pictures: setup ## draw the pictures of the models in docs/ anew
 	@$(RUN) docs/draw.py

@@ -40,7 +40,7 @@ from IPython.display import Image
 
 from genie_tf.play.session import play_keys
 
-keys = "ddd[wd]ddaa[wa]" if {"a", "d", "w"} <= set(world.keymap) else "111222333"
+keys = "dd[wd]daa[wa]" if {"a", "d", "w"} <= set(world.keymap) else "111222333"
 film = config.model_folder / "notebook.gif"
 play_keys(config, keys, str(film))
 Image(film.read_bytes(), format="gif", width=256)

@@ -28,7 +28,7 @@ def test_a_notebook_is_its_text_with_the_outputs_of_a_run(name):
         "run make pairs"
     )
     assert file.stat().st_size < LIGHT
-    # PICTURES
+    assert pictures_in(notebook.cells) == PICTURES[name]
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     said = " ".join(str(output.get("text", output.get("data", {}).get("text/plain", ""))) for output in outputs)
     assert all(output.output_type != "error" for output in outputs) and "error: " not in said
