@@ -18,7 +18,7 @@ sys.path.insert(0, "..")  # the project's folder
 
 from genie_tf.notebook import settings
 
-config = settings("configs/coinrun_small.yaml")  # any setting can follow: settings(file, "--record.agent", "sticky")
+config = settings("configs/coinrun_small.yaml")  # options can follow: "--record.agent", "sticky"
 vars(config.record)
 
 # %% [markdown]

@@ -12,7 +12,7 @@ sys.path.insert(0, "..")  # the project's folder
 
 from genie_tf.notebook import settings
 
-config = settings("configs/coinrun_small.yaml", "--play.scale", "2")  # configs/coinrun_plain.yaml for the full size
+config = settings("configs/coinrun_small.yaml", "--play.scale", "2")  # or configs/coinrun_plain.yaml
 vars(config.play)
 
 # %% [markdown]
@@ -28,7 +28,8 @@ world = World.load(config.model_folder, **config.play.sampling)
 prompt = Episodes(config.record_folder("test")).frames(range(16))[None]
 world.reset(prompt)
 frames = world.step([world.keymap["d"] if "d" in world.keymap else 0])
-print(f"a prompt of {prompt.shape[1]} frames, then {frames.shape}: the frames of one step; keys: {world.keymap}")
+print(f"a prompt of {prompt.shape[1]} frames, then the frames of one step: {frames.shape}")
+print(f"keys and their latent actions: {world.keymap}")
 
 # %% [markdown]
 # ## Given keys
@@ -36,14 +37,12 @@ print(f"a prompt of {prompt.shape[1]} frames, then {frames.shape}: the frames of
 # Every key is held for one action, five frames. Keys in brackets are held together.
 
 # %%
-from IPython.display import Image
-
+from genie_tf.lessons.panels import film
 from genie_tf.play.session import play_keys
 
 keys = "dd[wd]daa[wa]" if {"a", "d", "w"} <= set(world.keymap) else "111222333"
-film = config.model_folder / "notebook.gif"
-play_keys(config, keys, str(film))
-Image(film.read_bytes(), format="gif", width=256)
+play_keys(config, keys, f"model/{config.world}/notebook.gif")
+film(f"model/{config.world}/notebook.gif", width=256)
 
 # %% [markdown]
 # ## Your keys
@@ -80,7 +79,7 @@ evaluation.explained(config)
 # ### Sharpness: `psnr`, `ssim`
 #
 # From the same moment, under the actions of the recording: the film, the dream, the tokenizer's picture of the film (the dream can't be
-# sharper), and the last frame repeated (a dream has to be better). Below each picture are its PSNR and SSIM. PSNR compares pixel by
+# sharper), and the last frame repeated (a dream has to be better). Above each picture are its PSNR and SSIM. PSNR compares pixel by
 # pixel, so a sharp dream whose ground lies one pixel too high has a low one.
 
 # %%

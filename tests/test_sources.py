@@ -274,7 +274,7 @@ def test_videos_are_cropped_and_resized(tmp_path, monkeypatch):
     np.testing.assert_array_equal(everything("part")["train"]["frame"], large[:, :64, :64])
     with pytest.raises(UserError, match="none of the videos"):
         imported(clip, "outside", crop=(150, 0, 64, 64))
-    with pytest.raises(UserError, match="left,top,width,height"):
+    with pytest.raises(UserError, match="left, top, width and height"):
         imported(clip, "empty", crop=(0, 0, 0, 5))
 
 

@@ -81,7 +81,7 @@ def attention_mask(config: Config) -> Figure:
     figure = Figure(figsize=(WIDTH * 0.75, 2.7), layout="constrained")
     reach = {"one block": settings["window"], f"all {settings['depth']} blocks": settings["depth"] * (settings["window"] - 1) + 1}
     for axes, (name, window) in zip(figure.subplots(1, 2), reach.items()):
-        axes.imshow((back + 1 >= 0) & (back + 1 < window), cmap="Blues", vmax=1.5, interpolation="nearest")
+        axes.imshow((back >= 0) & (back + 1 < window), cmap="Blues", vmax=1.5, interpolation="nearest")
         axes.set_title(f"time attention, {name}", fontsize=9)
         axes.set_xlabel("step of the past", fontsize=8)
         axes.tick_params(labelsize=7)

@@ -1,11 +1,13 @@
 """Panels that the figures of the notebooks share."""
 
+import io
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image, ImageSequence
 
 WIDTH = 10.0  # inches
-NO_CODE = "#d0d0d0"
 
 
 def picture(axes: Axes, frame: np.ndarray, title: str = "", **options) -> None:
@@ -47,6 +49,18 @@ def bars(axes: Axes, heights: np.ndarray, marked: float | None = None, colour: s
         axes.axvline(marked, color="tab:red")
     axes.set_yticks([])
     axes.tick_params(labelsize=7)
+
+
+def film(gif: str, width: int):
+    """A GIF as an animated PNG, which notebooks show everywhere, `width` pixels wide."""
+    from IPython.display import Image as Shown  # only available in a notebook
+
+    file = io.BytesIO()
+    with Image.open(gif) as images:
+        frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(images)]
+        duration = images.info["duration"]
+    frames[0].save(file, format="png", save_all=True, append_images=frames[1:], duration=duration, loop=0)
+    return Shown(file.getvalue(), format="png", width=width)
 
 
 class Table:
