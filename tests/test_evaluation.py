@@ -504,7 +504,7 @@ def test_an_evaluation_is_whole_and_repeats(tiny):
     assert len(windows) == 8 and all((tiny.folder / "record" / "tiny" / "test" / name).exists() for name, _ in windows)
     report = (model / "report.html").read_text()
     assert "no FID" in report and "--inception_weights" in report and "no FVD" in report
-    assert report.count("data:image/gif") == 6 and 'src="http' not in report and "href=" not in report.replace("xlink:href=", "")
+    assert report.count("data:image/webp") == 6 and 'src="http' not in report and "href=" not in report.replace("xlink:href=", "")
 
 
 def test_worlds_side_by_side(tiny, tmp_path):
