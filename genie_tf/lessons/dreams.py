@@ -11,9 +11,8 @@ from genie_tf.config import Config, world_model
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
 from genie_tf.dynamics.sampling import sampling_noise
 from genie_tf.episodes.dataset import Episodes
-from genie_tf.errors import UserError
 from genie_tf.layers.st_block import distances
-from genie_tf.lessons.panels import WIDTH, picture
+from genie_tf.lessons.panels import WIDTH, left_out, picture
 from genie_tf.lessons.tokens import films
 from genie_tf.stages import latent_actions_of, load_tokenizer, tokenized
 from genie_tf.training.backend import compiled
@@ -45,14 +44,10 @@ def _colours(tokens: np.ndarray, codes: int) -> np.ndarray:
 
 
 def masking(config: Config) -> Figure:
-    """A training example: the tokens of a sequence, the past with random errors, and the masked tokens to predict.
-
-    Raises:
-        UserError: the dynamics is not of the kind maskgit.
-    """
+    """A training example: the tokens of a sequence, the past with random errors, and the masked tokens to predict."""
     model, examples = _examples(config)
     if not isinstance(model, MaskGitDynamics):
-        raise UserError("this figure shows the masks of maskgit; the kind `causal` predicts one token after another")
+        return left_out("it shows the masks of maskgit; the kind causal predicts one token after another")
     tokens, rng = examples.spread(3)["tokens"][1:2], np.random.default_rng(0)
     drawn = max(  # the share of errors is random: take the example with the most of a few
         (training_masks(rng, tokens, model.codes, config.dynamics.corruption, 0.0) for _ in range(8)),
@@ -139,14 +134,10 @@ def _world_at_a_moment(config: Config, seed: int, later: int = 0) -> tuple[World
 def filling_in(config: Config, seed: int = 3) -> Figure:
     """One step of the world: the tokens after each MaskGIT step, and the picture that they would give.
 
-    A token that is not fixed yet is decoded as the code in the middle of the codebook.
-
-    Raises:
-        UserError: the dynamics is not of the kind maskgit.
-    """
+    A token that is not fixed yet is decoded as the code in the middle of the codebook."""
     world, film, acted = _world_at_a_moment(config, seed, later=1)
     if not isinstance(world.dynamics, MaskGitDynamics):
-        raise UserError("this figure shows the sampling of maskgit; the kind `causal` draws one token after another")
+        return left_out("it shows the sampling of maskgit; the kind causal draws one token after another")
     steps, model, context = world.sampling_steps, world.dynamics, world.tokenizer.context(world.memory)
     noise = sampling_noise(1, model.tokens, model.codes, steps, world.noise_seed)
     action = ops.convert_to_tensor(acted[:, 0].astype(np.int32))

@@ -17,7 +17,7 @@ from genie_tf.evaluation.game import play_on
 from genie_tf.evaluation.metrics import psnr, ssim
 from genie_tf.evaluation.rollouts import HORIZON, PROMPT, Moments, load_moments, reconstructed, rollout
 from genie_tf.latent_action import FRAMES
-from genie_tf.lessons.panels import WIDTH, Table, picture, pictures
+from genie_tf.lessons.panels import WIDTH, Table, left_out, picture, pictures
 from genie_tf.training.loop import load_checkpoint
 
 MEANINGS = {
@@ -100,13 +100,9 @@ class Examples:
         return figure
 
     def counterfactual(self, actions: int = 4) -> Figure:
-        """One moment under every key, in the game and in the dream, and the distances between all of them.
-
-        Raises:
-            UserError: the recording was not made by a game, or its keys are unknown.
-        """
+        """One moment under every key, in the game and in the dream, and the distances between all of them."""
         if self.game is None or self.moments.controls is None:
-            raise UserError("this figure needs a recording of a game, because it plays the game again")
+            return left_out("it needs a recording of a game, because it plays the game again")
         controls = self.moments.controls
         code_of = np.array([self.world.keymap[key] for key in controls])
         held = controls.first[None, :, None].repeat(len(self.moments.rows), axis=0).repeat(actions, axis=2)
@@ -138,14 +134,10 @@ class Examples:
         return figure
 
     def obedience(self, steps: int = 10) -> Figure:
-        """A dream under random keys, and the keys that the judge sees in it.
-
-        Raises:
-            UserError: the keys of the recording are unknown, or there is no judge.
-        """
+        """A dream under random keys, and the keys that the judge sees in it."""
         controls = self.moments.controls
         if controls is None:
-            raise UserError("this figure needs a judge, which learns from recorded actions")
+            return left_out("it needs a judge, which learns from recorded actions")
         judge, _ = load_checkpoint(self.config.model_folder, JUDGE, "dream_evaluate_tf.py")
         asked, names = np.random.default_rng(2).integers(0, len(controls), steps), list(controls)
         code_of = np.array([self.world.keymap[key] for key in controls])

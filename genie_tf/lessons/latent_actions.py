@@ -9,14 +9,13 @@ from matplotlib.figure import Figure
 from genie_tf.config import Config
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.recorded import controls_in, recorded_with
-from genie_tf.errors import UserError
 from genie_tf.evaluation.game import look_different, play_on
 from genie_tf.evaluation.metrics import perplexity
 from genie_tf.latent_action.keymap import load_keymap
 from genie_tf.latent_action.motion_rank import MotionRankModel
 from genie_tf.latent_action.st_transformer import STLatentActionModel, STSettings
 from genie_tf.layers.registration import reach_in
-from genie_tf.lessons.panels import WIDTH, bars, picture, pictures
+from genie_tf.lessons.panels import WIDTH, bars, left_out, picture, pictures
 from genie_tf.stages import codes_of, held_frames, latent_action_file, latent_actions_of, load_latent_action
 from genie_tf.training.backend import compiled, in_batches
 
@@ -25,15 +24,11 @@ AXES = ("columns", "rows")
 
 
 def every_key(config: Config, moments: int = 3) -> Figure:
-    """The same moments of the game under every key: what an action does, and what happens whatever the action is.
-
-    Raises:
-        UserError: the recording was not made by a game.
-    """
+    """The same moments of the game under every key: what an action does, and what happens whatever the action is."""
     recording = Episodes(config.record_folder("test"), held_frames(config, guided=True))
     game, controls = recorded_with(recording), controls_in(recording)
     if game is None or controls is None:
-        raise UserError("this figure needs a recording of a game, because it plays the game again")
+        return left_out("it needs a recording of a game, because it plays the game again")
     rows = recording.windows(3, before=2).spread(8 * moments)
     actions = np.broadcast_to(controls.first[:, None], (len(rows), len(controls), 1))
     played = play_on(game, recording, rows, actions, "playing every key")
@@ -45,14 +40,10 @@ def every_key(config: Config, moments: int = 3) -> Figure:
 
 
 def steps_to_a_code(config: Config, count: int = 3) -> Figure:
-    """The default model, step by step: the movement, its rank among the expected ones, the second opinion, the code.
-
-    Raises:
-        UserError: the world has a latent action model of another kind.
-    """
+    """The default model, step by step: the movement, its rank among the expected ones, the second opinion, the code."""
     model, _ = load_latent_action(config)
     if not isinstance(model, MotionRankModel):
-        raise UserError(f"these are the steps of motion_rank, and this world has {config.latent_action.kind}")
+        return left_out(f"these are the steps of motion_rank, and this world has {config.latent_action.kind}")
     recording = Episodes(config.record_folder("validation"), held_frames(config))
     transitions, controls = recording.windows(2, before=3).spread(count + 2)[1:-1], controls_in(recording)
     held = (

@@ -51,6 +51,13 @@ def bars(axes: Axes, heights: np.ndarray, marked: float | None = None, colour: s
     axes.tick_params(labelsize=7)
 
 
+def left_out(why: str) -> Figure:
+    """In place of a figure, a line that says why there is none, so that the notebook goes on."""
+    figure = Figure(figsize=(WIDTH, 0.3))
+    figure.text(0, 0.5, f"left out: {why}", va="center", fontsize=9)
+    return figure
+
+
 def film(gif: str, width: int):
     """A GIF as an animated PNG, which notebooks show everywhere, `width` pixels wide."""
     from IPython.display import Image as Shown  # only available in a notebook

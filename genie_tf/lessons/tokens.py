@@ -16,7 +16,7 @@ from genie_tf.evaluation.metrics import psnr
 from genie_tf.evaluation.reconstruction import coloured_pixels, reconstruct
 from genie_tf.kinds import class_of
 from genie_tf.layers.pixels import to_pixels
-from genie_tf.lessons.panels import WIDTH, pictures
+from genie_tf.lessons.panels import WIDTH, left_out, pictures
 from genie_tf.stages import actions_for_tokenizer, load_tokenizer
 from genie_tf.training.optimizer import make_optimizer
 
@@ -98,15 +98,12 @@ def decode_given(tokenizer, frames: np.ndarray, memory, led_by):
     return tokenizer.decode(encoded["tokens"], encoded["memory"], led_by)["memory"]
 
 
-def small_things(config: Config, count: int = 6) -> Figure | None:
-    """Enlarged pieces of recorded frames with small things of the game, and the same pieces from tokens.
-
-    None if the game does not name the colours of its small things.
-    """
+def small_things(config: Config, count: int = 6) -> Figure:
+    """Enlarged pieces of recorded frames with small things of the game, and the same pieces from tokens."""
     game = recorded_with(Episodes(config.record_folder("test")))
     colours = colours_of(game) if game is not None else {}
     if not colours:
-        return None
+        return left_out("this game names no colours of small things")
     film = films(config, 192, split="test")
     rows: dict[str, list[np.ndarray]] = {}
     for thing, colour in colours.items():
@@ -122,7 +119,7 @@ def small_things(config: Config, count: int = 6) -> Figure | None:
             shown.append(film["pictures"][n, -1][piece])
         if recorded:
             rows |= {f"{thing}: recorded": recorded, "from tokens" + " " * len(rows): shown}
-    return pictures(rows, [""] * count) if rows else None
+    return pictures(rows, [""] * count) if rows else left_out("the films show none of the small things of this game")
 
 
 def families(config: Config, kinds: dict[str, dict], steps: int = 100) -> Figure:
