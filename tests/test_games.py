@@ -28,6 +28,7 @@ OWN = "source: gymnasium, game: 'walker:Walker-v0', height: 96, width: 160"
 def tiny_config(place, world: str, record: str) -> str:
     """The settings of the tiny world for another game. Returns the file's name."""
     text = TINY.replace("world: tiny", f"world: {world}").replace("record: {", f"record: {{{record}, ")
+    text = text.replace("evaluation_windows: 8", "evaluation_windows: 4")
     (place.folder / f"{world}.yaml").write_text(text)
     return f"{world}.yaml"
 
@@ -231,10 +232,10 @@ def test_a_world_of_a_game_with_other_controls_in_which_an_action_is_held_over_s
     config = tiny_config(place, "ninja", "game: ninja, hold: 4, every: 1")
     (place.folder / config).write_text(
         (place.folder / config).read_text()
-        .replace("train_frames: 1536, validation_frames: 1024, test_frames: 2048", "train_frames: 6144, validation_frames: 4608,\n"
+        .replace("train_frames: 1536, validation_frames: 1024, test_frames: 2048", "train_frames: 4608, validation_frames: 4608,\n"
                  "  test_frames: 7168")
         .replace("latent_action: {", "latent_action: {span: 4, ")
-        .replace("evaluation_windows: 8", "evaluation_windows: 4, prompt_frames: 6")
+        .replace("evaluation_windows: 4", "evaluation_windows: 4, prompt_frames: 6")
         .replace(
             "tokenizer: {quantizer: {levels: [4, 4, 4]}, width: 16,",
             "tokenizer: {kind: magvit2, length: 4, quantizer: {kind: lookup_free, bits: 6},\n"

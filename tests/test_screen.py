@@ -56,10 +56,8 @@ class Screen:
 @pytest.fixture(scope="module")
 def screen():
     read, write = os.pipe()
-    server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write), "-screen", "0", "640x480x24", "-nolisten", "tcp", "-noreset"],  # or it may refuse a client
-        pass_fds=[write], stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    options = ["-screen", "0", "640x480x24", "-nolisten", "tcp", "-noreset"]  # while it resets it refuses clients
+    server = subprocess.Popen(["Xvfb", "-displayfd", str(write), *options], pass_fds=[write], stderr=subprocess.DEVNULL)
     os.close(write)
     with os.fdopen(read) as display:
         yield Screen(":" + display.readline().strip())
