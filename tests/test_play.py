@@ -1,5 +1,7 @@
 """The world as an environment, the keys, and a real window on a dummy display."""
 
+import asyncio
+import io
 import threading
 import time
 from types import SimpleNamespace
@@ -8,12 +10,14 @@ import numpy as np
 import pytest
 from conftest import COINRUN
 from keras import ops
+from PIL import Image
 
 from genie_tf.cli import parse
 from genie_tf.episodes.controls import chord, control_of
 from genie_tf.errors import UserError
 from genie_tf.latent_action.keymap import LABELS, learn_keymap
 from genie_tf.play.keys import keys_of
+from genie_tf.play.widget import Player
 from genie_tf.world import World
 
 
@@ -160,3 +164,37 @@ def test_calibration_names_each_latent_action_by_the_key_that_was_pressed(copy, 
     assert World.load(config.model_folder).keymap == said
     copy.make("idm_training.py")
     assert World.load(config.model_folder).keymap == said, "another look at a finished training keeps it"
+
+
+def test_a_widget_plays_while_it_has_the_focus(config, monkeypatch):
+    """The page's messages, as a browser sends them: a key that was tapped between two steps counts for one of them."""
+    player, shown = Player(config), []
+    monkeypatch.setattr(player, "send", lambda content, buffers: shown.append((content["text"].split()[0], buffers[0])))
+
+    async def person():
+        def tell(*messages):
+            for kind, key in messages:
+                player.receive(None, {"kind": kind, "key": key}, [])
+
+        async def see(count):
+            begin = len(shown)
+            while len(shown) < begin + count:
+                await asyncio.sleep(0.01)
+            return [text for text, _ in shown[begin:]]
+
+        tell(("show", ""), ("play", ""), ("down", "d"), ("up", "d"))
+        assert (await see(3))[:3] == ["d", "none", "none"]
+        tell(("down", "w"), ("down", "arrow"), ("down", "left"))
+        assert (await see(3))[1:] == ["aw", "aw"], "the arrows are letters, and other keys are nothing"
+        tell(("pause", ""), ("play", ""))  # the focus went and came
+        assert (await see(3))[-1] == "none", "a key that was held when the focus went is released"
+        tell(("down", "r"))
+        assert (await see(4)).count("a") == 1, "a new prompt, once"
+        tell(("pause", ""))
+        count = len(shown)
+        await asyncio.sleep(0.2)
+        assert len(shown) == count
+
+    asyncio.run(asyncio.wait_for(person(), 60))
+    frames = [np.asarray(Image.open(io.BytesIO(data))) for _, data in shown]
+    assert frames[0].shape == (64, 64, 3) and (frames[0] != frames[-1]).any()

@@ -3,6 +3,7 @@
 import itertools
 import json
 from dataclasses import asdict, dataclass
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ from keras import ops
 from genie_tf.cloning import ClonedPolicy
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
 from genie_tf.tokenizer.conv import ConvSettings, ConvTokenizer
-from genie_tf.training import loop
+from genie_tf.training import live, loop
 from genie_tf.training.loop import latest_checkpoint, train
 from genie_tf.training.optimizer import Muon, Schedule
 
@@ -144,3 +145,28 @@ def test_muon_moves_a_kernel_in_all_directions_alike():
     assert values.min() > 0.5 and values.max() < 1.5
     np.testing.assert_allclose(np.sign((kernel * steep).sum((0, 1, 2))), 1)
     np.testing.assert_allclose(bias, 0.1 * np.sign([1, -1, 2, 3, 4, -9]), rtol=1e-3)
+
+
+def test_a_training_s_figure_says_how_long_it_lasts_and_leaves_epochs_out_when_drawing_is_slow(tmp_path, monkeypatch):
+    clock, drawn = [0.0], []
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    history: list[dict] = []
+
+    def look(model):
+        clock[0] += 2.0  # seconds
+        return "what it shows", [np.zeros((2, 8, 8, 3), np.uint8)]
+
+    draw = live.draw
+    monkeypatch.setattr(live, "draw", lambda *arguments: drawn.append(arguments) or draw(*arguments))
+    figure = live.LiveFigure("test", history, tmp_path / "loss.png", look, live=False)
+    figure.set_params({"epochs": 10})
+    figure.on_train_begin()
+    for epoch in range(10):
+        clock[0] += 30.0
+        history.append({"epoch": epoch + 1, "loss": 1.0, "val_loss": 2.0})
+        figure.on_epoch_end(epoch)
+    assert [title for title, *_ in drawn][:2] == ["test: epoch 1 of 10, 4 min left", "test: epoch 3 of 10, 4 min left"]
+    assert drawn[-1][0] == "test: epoch 10 of 10" and (tmp_path / "loss.png").stat().st_size > 1000
+    made = draw(*drawn[-1])
+    assert [axes.get_title() for part in made.subfigs for axes in part.axes] == ["loss", "what it shows"]
+    assert len(made.subfigs[0].axes[0].lines) == 2, "training and validation"

@@ -98,12 +98,12 @@ class Player(anywidget.AnyWidget):
             self.tapped.add(key)
         elif kind == "up":
             self.held.discard(key)
-        elif kind == "play" and (self.playing is None or self.playing.done()):
+        elif kind == "play" and self.playing is None:
             self.playing = asyncio.ensure_future(self.play())
-        elif kind == "pause":
+        elif kind == "pause" and self.playing is not None:
             self.held.clear()
-            if self.playing is not None:
-                self.playing.cancel()
+            self.playing.cancel()
+            self.playing = None
         elif kind == "show":
             self.show("click the picture, then play")
 
@@ -119,10 +119,10 @@ class Player(anywidget.AnyWidget):
 
     def step(self) -> tuple[np.ndarray, list[str]]:
         """The frames of the next step under the keys that are down, uint8 (S, H, W, 3), and a line of text for each."""
-        down, self.tapped = self.held | self.tapped, set()
-        if "r" in down:
+        tapped, self.tapped = self.tapped, set()
+        if "r" in tapped:
             return self.session.reset()[-1:], ["a new prompt"]
-        key = pressed_in(down, self.session.world.keymap, self.session.world.actions)
+        key = pressed_in(self.held | tapped, self.session.world.keymap, self.session.world.actions)
         if key is None:  # a game without a control for no key waits for one
             return self.frame[None], ["waits for a key"]
         begin = time.perf_counter()
