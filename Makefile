@@ -50,7 +50,7 @@ play: setup ## open the window and play the trained world
 	@$(RUN) dream_play_tf.py --config $(CONFIG)
 
 notebooks: setup ## open the notebooks
-	@.venv/bin/jupyter lab notebooks
+	@.venv/bin/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
 pairs: .venv/installed_dev ## write the notebooks' .ipynb from their .py, and keep their outputs
 	@cd notebooks && ../.venv/bin/jupytext --update --to ipynb [1-5]_*.py
