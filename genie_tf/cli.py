@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -195,8 +196,22 @@ def leave_out_messages() -> None:
 def run(main: Callable[[], None]) -> None:
     """Call `main`. An error that the user can fix gives one line on stderr and exit code 2. Ctrl-C gives exit code 130."""
     leave_out_messages()
+    stopped = False
+
+    def stop(*_):
+        nonlocal stopped
+        stopped = True
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, stop)
     try:
-        main()
+        try:
+            main()
+        except Exception as error:
+            if stopped:  # a library may turn the interrupt into an error of its own, as TensorFlow does while it traces a function
+                raise KeyboardInterrupt from error
+            raise
     except KeyboardInterrupt:
         print("\nstopped: what was finished is kept, and the same command goes on from there", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import signal
 import threading
 import time
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from conftest import COINRUN
 from keras import ops
 from PIL import Image
 
-from genie_tf.cli import parse
+from genie_tf.cli import parse, run
 from genie_tf.episodes.controls import chord, control_of
 from genie_tf.errors import UserError
 from genie_tf.latent_action.keymap import LABELS, learn_keymap
@@ -198,3 +199,19 @@ def test_a_widget_plays_while_it_has_the_focus(config, monkeypatch):
     asyncio.run(asyncio.wait_for(person(), 60))
     frames = [np.asarray(Image.open(io.BytesIO(data))) for _, data in shown]
     assert frames[0].shape == (64, 64, 3) and (frames[0] != frames[-1]).any()
+
+
+def test_an_interrupt_that_a_library_turns_into_its_own_error_still_ends_as_an_interrupt(capsys):
+    def main():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("while tracing") from error
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as left:
+            run(main)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert left.value.code == 130 and "stopped" in capsys.readouterr().err

@@ -86,7 +86,7 @@ def test_stopped_training_goes_on_from_the_last_finished_epoch(copy):
     model = copy.folder / "model" / "tiny"
     options = ["--dynamics.epochs", "300", "--dynamics.steps_per_epoch", "1", "--dynamics.seed", "9"]
     reached = 0
-    for how, code, enough in ((signal.SIGINT, 130, 4), (signal.SIGKILL, -signal.SIGKILL, 11)):
+    for how, code, enough in ((signal.SIGINT, 130, 1), (signal.SIGKILL, -signal.SIGKILL, 11)):
         process = start(copy, sys.executable, str(ROOT / "dream_train_tf.py"), "--config", "tiny.yaml", *options)
         least = max(reached + 1, enough)
         wait_for(lambda: (model / "world_model_2.old").exists() and max(checkpoints(copy), default=0) >= least)  # noqa: B023

@@ -54,6 +54,7 @@ def record_level(config: Config, controls: Controls, root: Path, stats: dict, wi
     )
     left, over = 0, False  # game steps for which the action is still held; whether the level is over
     left_by: set[str] = set()
+    tapped: set[str] = set()  # since the last action was chosen
     named = "  ".join(name for name in controls if name != NONE)
     try:
         env.observe()
@@ -61,8 +62,9 @@ def record_level(config: Config, controls: Controls, root: Path, stats: dict, wi
         while not over and not left_by:
             keys = window.keys()
             left_by = keys.tapped & {"r", "q"}
+            tapped |= keys.tapped
             if left == 0:
-                control = control_of(keys.down & window.watched, controls)
+                control, tapped = control_of((tapped | keys.down) & window.watched, controls), set()
                 left = config.record.hold if control is not None else 0
             if control is not None and left % config.record.steps_per_frame == 0:
                 episode.append(frame, controls[control][0], level)

@@ -72,7 +72,8 @@ class Window:
             if event.type == pygame.QUIT:
                 tapped.add("q")
             elif event.type == pygame.KEYDOWN:
-                tapped.add(pygame.key.name(event.key))
+                name = pygame.key.name(event.key)
+                tapped.add(ARROWS.get(name, name))
         held = pygame.key.get_pressed()
         down = tapped | {name for name in (*self.watched, *ARROWS, *DIGITS) if held[pygame.key.key_code(name)]}
         return Keys({ARROWS.get(name, name) for name in down}, tapped)
