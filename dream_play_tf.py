@@ -1,5 +1,7 @@
-"""Play a trained world with the keys of its game: in CoinRun, w jumps, a and d walk. r starts a new rollout, q quits.
+"""Play a trained world with the keys of its game: in CoinRun, w jumps, a and d walk. h shows all keys, q quits.
 
+--prompt starts the rollouts from your own picture, or from several, which show the velocity.
+--browser serves a page to play in, for a remote machine or a phone.
 --actions plays given keys without a display and writes a GIF, an MP4 or a folder of PNGs. In the keys, "." stands for no key,
 "[wd]" for two keys at once, "[space]" for a key with a name. Each key is held as long as in the recording.
 Example: python dream_play_tf.py --actions "dddwwdaa" --out dream.gif
@@ -10,27 +12,23 @@ A recording from videos has no keys. --calibrate shows each latent action until 
 from genie_tf.cli import parse, run
 from genie_tf.quiet import quiet
 
+OPTIONS: dict[str, dict] = {
+    "prompt": {"type": str, "nargs": "+", "default": [], "help": "start from this picture, or from several, the first one first"},
+    "actions": {"type": str, "default": "", "help": "keys to play without a window: letters, . for none, [wd] for both, [space]"},
+    "policy": {"type": str, "default": "", "help": "let an agent play without a window: random, or a file of agent_training.py"},
+    "steps": {"type": int, "default": 100, "help": "actions that --policy plays"},
+    "replay": {"type": str, "default": "", "help": "a recording of the window: show it again, or write it to --out"},
+    "out": {"type": str, "default": "", "help": "film to write: .gif, .mp4, or a folder for PNGs (dream.gif)"},
+    "calibrate": {"action": "store_true", "help": "name the latent actions by eye, in the window"},
+}
+
 
 def main() -> None:
-    options: dict[str, dict] = {
-        "actions": {
-            "type": str,
-            "default": "",
-            "help": "keys to play without a window: letters, . for none, [wd] for both, [space]",
-        },
-        "out": {"type": str, "default": "dream.gif", "help": "where --actions writes: .gif, .mp4, or a folder for PNGs"},
-        "calibrate": {"action": "store_true", "help": "name the latent actions by eye, in the window"},
-    }
-    config, own = parse(__doc__, options, sections=("dynamics", "play"))
+    config, own = parse(__doc__, OPTIONS, sections=("dynamics", "play"))
     with quiet():
-        from genie_tf.play.session import calibrate, play_keys, play_window
+        from genie_tf.play.start import start
 
-    if own["actions"]:
-        play_keys(config, own["actions"], own["out"])
-    elif own["calibrate"]:
-        calibrate(config)
-    else:
-        play_window(config)
+    start(config, **own)
 
 
 if __name__ == "__main__":

@@ -244,7 +244,7 @@ def play(precision: str, file: str, tokens: int | None, changes: dict) -> dict:
     import keras
 
     from benchmarks.products import Products
-    from genie_tf.dynamics.sampling import sampling_noise
+    from genie_tf.dynamics.sampling import uniform_noise
     from genie_tf.world import World
 
     keras.mixed_precision.set_global_policy(precision)
@@ -254,10 +254,10 @@ def play(precision: str, file: str, tokens: int | None, changes: dict) -> dict:
     tokenizer.build()
     dynamics.build()
     world = World(tokenizer, None, dynamics, {}, config.play.sampling_steps)
-    world.past, world.memory = dynamics.empty_past(1), tokenizer.memory(1)
-    action, seed = np.zeros(1, np.int32), keras.random.SeedGenerator(0)
-    noise = sampling_noise(1, tokenizer.tokens, tokenizer.codes, config.play.sampling_steps, seed)
-    products = Products(world._next_frame, world.past, world.memory, keras.ops.convert_to_tensor(action), noise)
+    world.past, world.memory, world.seeds = dynamics.empty_past(1), tokenizer.memory(1), np.zeros((1, 2), int)
+    action = np.zeros(1, np.int32)
+    noise = uniform_noise(world.seeds, config.play.sampling_steps, tokenizer.tokens, tokenizer.codes)
+    products = Products(world._next_frame, world.past, world.memory, *map(keras.ops.convert_to_tensor, (action, noise)))
     return beside_products(lambda: world.step(action), products, "frames/s", tokenizer.tokens, tokenizer.stride)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from genie_tf.config import IDM_MODEL, TOKENIZER, world_model
-from genie_tf.dynamics.sampling import sampling_noise
+from genie_tf.dynamics.sampling import gumbel_noise, uniform_noise
 from genie_tf.episodes.codes import fingerprint
 from genie_tf.episodes.controls import NONE
 from genie_tf.errors import UserError
@@ -22,9 +22,10 @@ INFERRED = 64  # maximum number of transitions in a batch
 class World:
     """A playable world: `reset` it with prompts, then `step` with actions, in batches.
 
-    The time per step does not depend on the length of the rollout. A step predicts the S frames of a token grid, which is one frame
-    with most tokenizers. The frames of a prompt are divided into such groups from its end on, and its first frame is repeated where
-    the first group lacks frames.
+    The time per step does not depend on the length of the rollout. Each row of a batch is a rollout of its own: `split` separates
+    the states of the rows, and `join` puts rows of several states together. A step predicts the S frames of a token grid, which is
+    one frame with most tokenizers. The frames of a prompt are divided into such groups from its end on, and its first frame is
+    repeated where the first group lacks frames.
 
     Args:
         tokenizer: Converts frames to tokens and back.
@@ -34,7 +35,7 @@ class World:
         sampling_steps: MaskGIT steps per frame.
         temperature: Temperature of the drawn tokens.
         guidance: How much the difference is exaggerated that an action makes; 0 for not at all.
-        seed: Seed of the sampling.
+        seed: Seed of the rollouts' seeds.
         led_by: int (A + 1,), the action that the tokenizer sees for each of the world's A actions and for none. None: the same.
         span: Frames from the beginning of a latent action to its end.
 
@@ -61,10 +62,13 @@ class World:
         self.sampling_steps, self.temperature, self.guidance = sampling_steps, temperature, guidance
         self.led_by = np.arange(dynamics.actions + 1) if led_by is None else led_by
         self.span, self.stride = span, tokenizer.stride
-        self.noise_seed = keras.random.SeedGenerator(seed)
+        self.identity = ""  # fingerprint of the dynamics, which names the other models too
+        self.rng = np.random.default_rng(seed)
         self.past = None  # of the dynamics
         self.memory = None  # of the tokenizer
+        self.seeds = np.zeros((0, 2), np.int64)  # of each row: its seed, and the number of steps so far
         self.tokens = None  # of the last step, int32 (B, N)
+        self.probability = None  # of the last step: mean probability of each row's tokens, float32 (B,)
         self._observe = compiled(self._next_observed)
         self._infer = compiled(latent_action.infer) if latent_action is not None else None
         self._next = compiled(self._next_frame)
@@ -99,7 +103,9 @@ class World:
         for name, model_file in inputs.items():
             if trained_on.get(name) != fingerprint(model_file):
                 raise UserError(f"{file.parent} was trained on another {name} model: run `python dream_train_tf.py` again")
-        return cls(tokenizer, latent_action, dynamics, keymap, led_by=led_by, span=span, **settings)
+        world = cls(tokenizer, latent_action, dynamics, keymap, led_by=led_by, span=span, **settings)
+        world.identity = fingerprint(file)
+        return world
 
     def infer_actions(self, frames: np.ndarray) -> np.ndarray:
         """Infer the latent action that led to each step after the first one, from frames uint8 (B, P, H, W, 3).
@@ -127,13 +133,14 @@ class World:
         inferred = in_batches(self._infer, take, count, min(count, INFERRED)).reshape(batch, spans)
         return np.repeat(inferred, self.span // self.stride, axis=1)[:, -steps:]
 
-    def reset(self, prompt: np.ndarray, actions: np.ndarray | None = None) -> np.ndarray:
+    def reset(self, prompt: np.ndarray, actions: np.ndarray | None = None, seeds: np.ndarray | None = None) -> np.ndarray:
         """Start a rollout after the last frame of `prompt`.
 
         Args:
             prompt: uint8 (B, P, H, W, 3), P ≥ 1. Several frames show the velocity; those of four actions are recommended.
             actions: int (B, ceil(P / S) - 1), the actions that led to the steps after the first. By default they are inferred from
                 the frames.
+            seeds: int ≥ 0 (B,), seed of each row. The same prompt, seed and actions give the same frames. Drawn by default.
 
         Returns:
             The last prompt frame, uint8 (B, H, W, 3).
@@ -147,6 +154,8 @@ class World:
             actions = self.infer_actions(prompt) if steps > 1 else np.zeros((batch, 0), int)
         self.past = self.dynamics.empty_past(batch)
         self.memory = self.tokenizer.memory(batch)
+        seeds = self.rng.integers(2**32, size=batch) if seeds is None else seeds
+        self.seeds = np.stack([seeds, np.zeros_like(seeds)], axis=1)
         for t in range(steps):
             frames = prompt[:, np.maximum(length + self.stride * (t - steps) + np.arange(self.stride), 0)]
             led_by = actions[:, t - 1] if t else np.full(batch, self.dynamics.no_action)
@@ -166,13 +175,11 @@ class World:
     @property
     def state(self) -> dict:
         """The current state, including the random state. After `restore`, the same actions give the same frames."""
-        chance = ops.convert_to_numpy(self.noise_seed.state)
-        return {"past": self.past, "memory": self.memory, "chance": chance}
+        return {"past": self.past, "memory": self.memory, "seeds": self.seeds}
 
     def restore(self, state: dict) -> None:
         """Restore a value of `state`."""
-        self.past, self.memory = state["past"], state["memory"]
-        self.noise_seed.state.assign(state["chance"])
+        self.past, self.memory, self.seeds = state["past"], state["memory"], state["seeds"]
 
     def step(self, actions: np.ndarray) -> np.ndarray:
         """Predict the frames of the next step.
@@ -183,10 +190,12 @@ class World:
         Returns:
             The next frame, uint8 (B, H, W, 3), or the next frames, (B, S, H, W, 3), if S > 1.
         """
-        noise = sampling_noise(len(actions), self.dynamics.tokens, self.dynamics.codes, self.sampling_steps, self.noise_seed)
+        noise = uniform_noise(self.seeds, self.sampling_steps, self.dynamics.tokens, self.dynamics.codes)
         actions = ops.convert_to_tensor(np.asarray(actions, np.int32))
-        frame, self.tokens, self.past, self.memory = self._next(self.past, self.memory, actions, noise)
-        return ops.convert_to_numpy(frame)
+        out, self.past, self.memory = self._next(self.past, self.memory, actions, ops.convert_to_tensor(noise))
+        self.seeds = self.seeds + np.array([0, 1])
+        self.tokens, self.probability = out["tokens"], ops.convert_to_numpy(out["probability"])
+        return ops.convert_to_numpy(out["frames"])
 
     def _next_observed(self, past, memory, frames, actions):
         """The past and the tokenizer's memory after given frames."""
@@ -196,11 +205,12 @@ class World:
         return past, self.tokenizer.remember(encoded["tokens"], encoded["memory"], led_by)
 
     def _next_frame(self, past, memory, actions, noise):
-        """The predicted frame and its tokens, the past and the tokenizer's memory after it."""
+        """The predicted frame, its tokens and their probability; the past and the tokenizer's memory after it."""
         context = self.tokenizer.context(memory)
-        tokens = self.dynamics.sample(past, actions, noise, self.temperature, context, self.guidance)["tokens"]
-        decoded = self.tokenizer.decode(tokens, memory, ops.take(self.led_by, actions))
-        return decoded["frames"], tokens, self.dynamics.extend(past, tokens, actions, context), decoded["memory"]
+        drawn = self.dynamics.sample(past, actions, gumbel_noise(noise), self.temperature, context, self.guidance)
+        decoded = self.tokenizer.decode(drawn["tokens"], memory, ops.take(self.led_by, actions))
+        out = {"frames": decoded["frames"], "tokens": drawn["tokens"], "probability": drawn["probability"]}
+        return out, self.dynamics.extend(past, drawn["tokens"], actions, context), decoded["memory"]
 
     @property
     def actions(self) -> int:
@@ -211,6 +221,20 @@ class World:
     def frame_size(self) -> tuple[int, int]:
         """Height and width of the frames."""
         return self.tokenizer.frame_size
+
+
+def split(state: dict) -> list[dict]:
+    """The states of the rows of a state of `World`, each a batch of one."""
+    return [keras.tree.map_structure(lambda x: x[row : row + 1], state) for row in range(len(state["seeds"]))]  # noqa: B023
+
+
+def join(states: list[dict]) -> dict:
+    """One state of `World`, whose batch holds the rows of several states."""
+
+    def joined(*parts):
+        return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else ops.concatenate(parts)
+
+    return keras.tree.map_structure(joined, *states)
 
 
 def latent_actions_of_keys(folder: Path, codes: int, keymap: dict[str, int], actions: int) -> np.ndarray:

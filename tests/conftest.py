@@ -23,6 +23,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
+import numpy as np
 import pytest
 
 from genie_tf.quiet import quiet
@@ -63,6 +64,13 @@ FIGURES = {  # of every world whose actions are known; a long dream's game may b
     "counterfactual.match_after.5", "lasting.frechet_blocks_after.50", "memory.chance",
     *(f"memory.psnr.{n}" for n in (4, 8, 16)), "play.frames_per_second", "play.p95_ms",
 }  # fmt: skip
+
+
+def sampling_noise(batch: int, tokens: int, codes: int, steps: int, seed: int) -> dict:
+    """The noise of a step of `batch` rows, as `World.step` draws it."""
+    from genie_tf.dynamics.sampling import gumbel_noise, uniform_noise
+
+    return gumbel_noise(uniform_noise(seed + np.arange(batch), steps, tokens, codes))
 
 
 class Place:

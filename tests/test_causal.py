@@ -5,10 +5,10 @@ import functools
 import keras
 import numpy as np
 import pytest
+from conftest import sampling_noise
 from keras import ops
 
 from genie_tf.dynamics.causal import CausalDynamics
-from genie_tf.dynamics.sampling import sampling_noise
 from genie_tf.dynamics.sequences import past_with_errors
 from genie_tf.training.backend import compiled
 

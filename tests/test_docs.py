@@ -7,12 +7,11 @@ import sys
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, sampling_noise
 
 from genie_tf import cli, dynamics, tokenizer
 from genie_tf.config import Config
 from genie_tf.dynamics.maskgit import training_masks
-from genie_tf.dynamics.sampling import sampling_noise
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.recorded import controls_in
 from genie_tf.episodes.recorder import make_game, record

@@ -198,21 +198,22 @@ def calibrated(place, config: str, monkeypatch, answers: dict[str, str]) -> tupl
     """Answer each latent action by a key, in the window. Returns the keymap, and the text of the playing window."""
     import pygame
 
-    from genie_tf.play import session, window
+    from genie_tf.play import calibration, window, windowed
+    from genie_tf.play.session import Session
 
     texts = []
     with monkeypatch.context() as patch:
         patch.chdir(place.folder)
         settings = parse("test", arguments=["--config", config])[0]
-        press, show = session.Session.press, window.Window.show
+        press, show = Session.press, window.Window.show
 
         def answer(self, key):
             for name in answers.get(key, "u").split("+"):
                 pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.key.key_code(name)))
             return press(self, key)
 
-        patch.setattr(session.Session, "press", answer)
-        session.calibrate(settings)
+        patch.setattr(Session, "press", answer)
+        calibration.calibrate(settings)
         keymap = World.load(settings.model_folder).keymap
 
         def leave(self, frame, text, rate):
@@ -220,9 +221,9 @@ def calibrated(place, config: str, monkeypatch, answers: dict[str, str]) -> tupl
             pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_q))
             show(self, frame, text, rate)
 
-        patch.setattr(session.Session, "press", press)
+        patch.setattr(Session, "press", press)
         patch.setattr(window.Window, "show", leave)
-        session.play_window(settings)
+        windowed.play(settings)
     return keymap, texts[0]
 
 

@@ -17,9 +17,11 @@ from genie_tf.cli import parse, run
 from genie_tf.episodes.controls import chord, control_of
 from genie_tf.errors import UserError
 from genie_tf.latent_action.keymap import LABELS, learn_keymap
+from genie_tf.play import calibration, windowed
 from genie_tf.play.keys import keys_of
+from genie_tf.play.session import Session
 from genie_tf.play.widget import Player
-from genie_tf.world import World
+from genie_tf.world import World, join, split
 
 
 @pytest.fixture
@@ -63,6 +65,32 @@ def test_world_steps_like_an_environment(config):
     np.testing.assert_array_equal(first, again.step(actions))
 
 
+def test_rows_of_a_batch_are_rollouts_of_their_own(config):
+    """A rollout gives the same frames alone and beside others that began at other times."""
+    world = World.load(config.model_folder, sampling_steps=2)
+    frames = np.random.default_rng(0).integers(0, 256, (3, 4, 64, 64, 3)).astype(np.uint8)
+    seeds, actions = np.array([7, 8, 9]), np.array([0, 1, 2])
+    world.reset(frames, seeds=seeds)
+    together = [world.step(actions) for _ in range(6)]
+    assert world.probability.shape == (3,) and ((world.probability > 0) & (world.probability <= 1)).all()
+    assert (together[0][0] != together[0][1]).any()
+    states = []
+    for row, late in enumerate((0, 2, 4)):
+        world.reset(frames[row : row + 1], seeds=seeds[row : row + 1])
+        for t in range(late):
+            near(world.step(actions[row : row + 1])[0], together[t][row])
+        states += split(world.state)
+    world.restore(join(states))
+    for t in range(2):
+        for row, frame in enumerate(world.step(actions)):
+            near(frame, together[2 * row + t][row])
+
+
+def near(a: np.ndarray, b: np.ndarray) -> None:
+    """Frames are equal up to rounding: the matrix products of another batch size add in another order."""
+    assert np.abs(a.astype(int) - b).max() <= 2
+
+
 @pytest.mark.parametrize("stride, span", [(1, 1), (1, 3), (2, 4)])
 def test_the_latent_actions_of_a_prompt_end_at_its_last_frame(stride, span):
     """The fake model names the frames at which a latent action begins and ends. Frame t has the colour t."""
@@ -90,12 +118,10 @@ def test_every_key_has_an_action(config):
 def test_window_opens_plays_restarts_and_closes(config, monkeypatch):
     import pygame
 
-    from genie_tf.play import session
-
     pressed, resets, pictures = [], [], []
-    press, reset = session.Session.press, session.Session.reset
-    monkeypatch.setattr(session.Session, "press", lambda self, key: pressed.append(key) or press(self, key))
-    monkeypatch.setattr(session.Session, "reset", lambda self: resets.append(1) or reset(self))
+    press, reset = Session.press, Session.reset
+    monkeypatch.setattr(Session, "press", lambda self, key: pressed.append(key) or press(self, key))
+    monkeypatch.setattr(Session, "reset", lambda self: resets.append(1) or reset(self))
     flip = pygame.display.flip
 
     def look():
@@ -122,7 +148,7 @@ def test_window_opens_plays_restarts_and_closes(config, monkeypatch):
 
     person = threading.Thread(target=hands)
     person.start()
-    session.play_window(config)
+    windowed.play(config)
     person.join(60)
     assert {"none", "d", "w", "a"} <= set(pressed)
     assert len(resets) == 3  # at the start, after compiling, and at r
@@ -136,14 +162,12 @@ def test_window_opens_plays_restarts_and_closes(config, monkeypatch):
 def test_calibration_names_each_latent_action_by_the_key_that_was_pressed(copy, monkeypatch):
     import pygame
 
-    from genie_tf.play import session
-
     monkeypatch.chdir(copy.folder)
     config = parse("test", arguments=["--config", "tiny.yaml"])[0]
     before = World.load(config.model_folder).keymap
     answers = ["d", ".", "u", "wd", "d", "q"]
     shown: list[set[str]] = []
-    press = session.Session.press
+    press = Session.press
 
     def dream(self, key):  # a person who looks at a few frames of each before answering
         if len(shown) < int(key):
@@ -154,13 +178,13 @@ def test_calibration_names_each_latent_action_by_the_key_that_was_pressed(copy, 
             pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.key.key_code(letter)))
         return press(self, key)
 
-    monkeypatch.setattr(session.Session, "press", dream)
-    session.calibrate(config)
+    monkeypatch.setattr(Session, "press", dream)
+    calibration.calibrate(config)
     assert shown == [{str(code)} for code in range(1, 7)], "each was dreamt under its own code"
     assert World.load(config.model_folder).keymap == before, "q leaves it as it was"
     answers[-1] = "a"
     shown.clear()
-    session.calibrate(config)
+    calibration.calibrate(config)
     said = {"d": 0, "none": 1, "w": 1, "dw": 3, "a": 5, "aw": 5}
     assert World.load(config.model_folder).keymap == said
     copy.make("idm_training.py")

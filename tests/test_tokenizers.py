@@ -362,8 +362,8 @@ def test_a_step_of_a_world_predicts_all_frames_of_a_group():
     world = World(tokenizer, None, dynamics, {}, sampling_steps=2)
     shown = []
     for begin in (prompt, np.concatenate([prompt[:, [0, 0]], prompt], axis=1), prompt[:, -1:]):  # 6 frames are 2 groups, padded
-        np.testing.assert_array_equal(world.reset(begin, np.ones((2, (len(begin[0]) - 1) // 4), int)), prompt[:, -1])
-        world.noise_seed.state.assign([1, 0])
+        actions, seeds = np.ones((2, (len(begin[0]) - 1) // 4), int), np.array([1, 2])
+        np.testing.assert_array_equal(world.reset(begin, actions, seeds), prompt[:, -1])
         shown.append(world.step(np.array([0, 1])))
     assert shown[0].shape == (2, 4, 16, 16, 3) and shown[0].dtype == np.uint8
     np.testing.assert_array_equal(shown[0], shown[1])

@@ -115,22 +115,23 @@ class CausalDynamics(TokenTransformer):
         """An empty cache.
 
         Returns:
-            A dict: `age`, the number of frames so far; `layers`, for each block the keys and values (B, heads, (W - 1) (N + 1), Dh)
-            of the last W - 1 frames, the oldest first.
+            A dict: `age` int32 (B,), the number of frames so far; `layers`, for each block the keys and values
+            (B, heads, (W - 1) (N + 1), Dh) of the last W - 1 frames, the oldest first.
         """
         shape = (batch, self.heads, (self.window - 1) * (self.tokens + 1), self.width // self.heads)
         empty = ops.zeros(shape, self.compute_dtype)
-        return {"age": ops.zeros((), "int32"), "layers": [(empty, empty) for _ in self.blocks]}
+        return {"age": ops.zeros((batch,), "int32"), "layers": [(empty, empty) for _ in self.blocks]}
 
     def _view(self, past, places):
-        """Distances and visibility (P, S) from places int (P,) of the next frame to the slots of the cache and to this frame."""
+        """Distances (P, S) and visibility (B, P, S) from places int (P,) of the next frame to the cache's slots and this frame."""
         own, before = self.tokens + 1, (self.window - 1) * (self.tokens + 1)
         ago = self.window - 1 - np.arange(before) // own  # in frames
         distance = np.concatenate([ago, np.zeros(own, int)]).astype(np.int32)
-        known = ops.concatenate([ops.convert_to_tensor(ago) <= ops.cast(past["age"], "int64"), ops.ones((own,), "bool")])
+        age = ops.cast(past["age"], "int64")[:, None]
+        known = ops.concatenate([ops.convert_to_tensor(ago) <= age, ops.ones((ops.shape(age)[0], own), "bool")], axis=1)
         order = np.concatenate([np.full(before, -1), np.arange(own)]).astype(np.int32)
-        seen = ops.logical_and(known[None], ops.convert_to_tensor(order)[None] <= places[:, None])
-        return ops.broadcast_to(ops.convert_to_tensor(distance)[None], ops.shape(seen)), seen
+        seen = ops.logical_and(known[:, None], ops.convert_to_tensor(order) <= places[:, None])
+        return ops.broadcast_to(ops.convert_to_tensor(distance), ops.shape(seen)[1:]), seen
 
     def extend(self, past, tokens_BN, led_by_B, context=None):
         """Append a frame to the past.
@@ -157,20 +158,19 @@ class CausalDynamics(TokenTransformer):
         Args:
             past: The cache.
             actions_B: int32 (B,).
-            noise: From `sampling_noise`. Only the first of its steps is used.
+            noise: From `gumbel_noise`. Only the first of its steps is used.
             temperature: Temperature of the drawn tokens; 0 takes the most probable token.
             context: As in `extend`.
             guidance: How much the difference is exaggerated that the action makes to the logits; 0 for not at all.
 
         Returns:
-            A dict: `tokens` int32 (B, N).
+            A dict: `tokens` int32 (B, N); `probability` float32 (B,), the mean probability of the drawn tokens.
         """
         led_by, before = actions_B, self._embedded(context)
-        layers_before = past["layers"]
         if guidance:  # the second half of the batch is not told the action
             led_by = ops.concatenate([actions_B, ops.full_like(actions_B, self.no_action)], axis=0)
             before = None if before is None else ops.concatenate([before, before], axis=0)
-            layers_before = [tuple(ops.concatenate([x, x], axis=0) for x in pair) for pair in layers_before]
+            past = keras.tree.map_structure(lambda x: ops.concatenate([x, x], axis=0), past)
         batch, own = ops.shape(led_by)[0], self.tokens + 1
         x_first = self.embed_action(led_by)
         here = ops.zeros((len(self.blocks), 2, batch, self.heads, own, self.width // self.heads), self.compute_dtype)
@@ -180,13 +180,13 @@ class CausalDynamics(TokenTransformer):
             return ops.take(x_BND, place, axis=1)
 
         def step(place, state):
-            tokens_BN, x_BD, here = state
+            tokens_BN, x_BD, here, probability_B = state
             x = x_BD + self.embed_place(place)[None]
             if pictures is not None:
                 x = x + at(place, pictures)
             x, distance_seen, written = x[:, None], self._view(past, ops.reshape(place, (1,))), []
             own_place = ops.cast(ops.equal(ops.arange(own, dtype="int32"), place), self.compute_dtype)[:, None]
-            for i, (block, pair) in enumerate(zip(self.blocks, layers_before)):
+            for i, (block, pair) in enumerate(zip(self.blocks, past["layers"])):
                 q, k, v = block.project(x)
                 now = [here[i, j] + own_place * new for j, new in enumerate((k, v))]
                 keys, values = (ops.concatenate(both, axis=2) for both in zip(pair, now))
@@ -196,12 +196,16 @@ class CausalDynamics(TokenTransformer):
             if guidance:
                 told, untold = ops.split(logits, 2, axis=0)
                 logits = told + guidance * (told - untold)
-            drawn = ops.cast(ops.argmax(ops.log_softmax(logits) + temperature * at(place, noise["token"][0]), axis=-1), "int32")
+            log_p = ops.log_softmax(logits)
+            drawn = ops.cast(ops.argmax(log_p + temperature * at(place, noise["token"][0]), axis=-1), "int32")
+            probability_B = probability_B + ops.exp(ops.take_along_axis(log_p, drawn[:, None], axis=-1)[:, 0]) / self.tokens
             column = ops.cast(ops.equal(ops.arange(self.tokens, dtype="int32"), place), "int32")
             next_x = self.embed_token(drawn)
             if guidance:
                 next_x = ops.concatenate([next_x, next_x], axis=0)
-            return tokens_BN + drawn[:, None] * column, next_x, ops.stack(written)
+            return tokens_BN + drawn[:, None] * column, next_x, ops.stack(written), probability_B
 
         tokens = ops.zeros((ops.shape(actions_B)[0], self.tokens), "int32")
-        return {"tokens": ops.fori_loop(0, self.tokens, step, (tokens, x_first, here))[0]}
+        start = tokens, x_first, here, ops.zeros(ops.shape(actions_B), "float32")
+        tokens, _, _, probability = ops.fori_loop(0, self.tokens, step, start)
+        return {"tokens": tokens, "probability": probability}

@@ -172,7 +172,7 @@ class MaskGitDynamics(TokenTransformer):
         Args:
             past: The cache.
             actions_B: int32 (B,).
-            noise: From `sampling_noise`.
+            noise: From `gumbel_noise`.
             temperature: Temperature of the drawn tokens.
             context: As in `extend`.
             guidance: How much the difference is exaggerated that the action makes to the logits; 0 for not at all. It doubles the

@@ -2,7 +2,7 @@
 
 import math
 
-import keras
+import numpy as np
 from keras import ops
 
 
@@ -13,10 +13,29 @@ def unmasking_schedule(tokens: int, steps: int) -> list[int]:
     return fixed
 
 
-def sampling_noise(batch: int, tokens: int, codes: int, steps: int, seed):
-    """All random noise of one frame, drawn before the loop: `token` Gumbel (steps, B, N, K), `order` Gumbel (steps, B, N)."""
-    u = keras.random.uniform((steps, batch, tokens, codes + 1), 1e-6, 1.0 - 1e-6, seed=seed)
-    gumbel = -ops.log(-ops.log(u))
+def uniform_noise(seeds: np.ndarray, steps: int, tokens: int, codes: int) -> np.ndarray:
+    """All random numbers of one frame of each row, drawn before the loop.
+
+    A row depends on its own seed alone, so it does not matter which rows are in a batch.
+
+    Args:
+        seeds: int ≥ 0 (B, …), the seed of each row.
+        steps: Sampling steps.
+        tokens: N.
+        codes: K.
+
+    Returns:
+        float32 (B, steps, N, K + 1), uniform in [0, 1).
+    """
+    noise = np.empty((len(seeds), steps, tokens, codes + 1), np.float32)
+    for seed, row in zip(seeds, noise):
+        np.random.default_rng(seed).random(out=row, dtype=np.float32)
+    return noise
+
+
+def gumbel_noise(uniform) -> dict:
+    """Converts the result of `uniform_noise`: `token` Gumbel (steps, B, N, K), `order` Gumbel (steps, B, N)."""
+    gumbel = -ops.log(-ops.log(ops.clip(ops.swapaxes(uniform, 0, 1), 1e-6, 1.0 - 1e-6)))
     return {"token": gumbel[..., :-1], "order": gumbel[..., -1]}
 
 
@@ -29,19 +48,20 @@ def sample_tokens(predict_logits, noise, mask_id: int, temperature: float):
 
     Args:
         predict_logits: Function from tokens int32 (B, N), `mask_id` where masked, to logits float (B, N, K).
-        noise: From `sampling_noise`; its first axis is the number of steps.
+        noise: From `gumbel_noise`; its first axis is the number of steps.
         mask_id: The token for "masked".
         temperature: Temperature of the drawn tokens; 0 takes the most probable token.
 
     Returns:
-        A dict: `tokens` int32 (B, N); `history`, a list of the tokens after each step, `mask_id` where not yet fixed.
+        A dict: `tokens` int32 (B, N); `probability` float32 (B,), the mean probability of the tokens when they were drawn;
+        `history`, a list of the tokens after each step, `mask_id` where not yet fixed.
 
     Reference:
         Chang et al. 2022, MaskGIT, arXiv 2202.04200, section 3.2.
     """
     steps, _, count = noise["order"].shape
     tokens_BN = ops.full_like(noise["order"][0], mask_id, dtype="int32")
-    history = []
+    history, probability_BN = [], ops.zeros_like(noise["order"][0])
     for i, fixed in enumerate(unmasking_schedule(count, steps)):
         masked_BN = ops.equal(tokens_BN, mask_id)
         log_p_BNK = ops.log_softmax(ops.cast(predict_logits(tokens_BN), "float32"))
@@ -50,6 +70,8 @@ def sample_tokens(predict_logits, noise, mask_id: int, temperature: float):
         confidence_BN = log_p_BN + (1.0 - (i + 1) / steps) * noise["order"][i]
         confidence_BN = ops.where(masked_BN, confidence_BN, 1e9)  # fixed tokens stay fixed
         rank_BN = ops.argsort(ops.argsort(-confidence_BN, axis=-1), axis=-1)
-        tokens_BN = ops.where(ops.logical_and(masked_BN, rank_BN < fixed), drawn_BN, tokens_BN)
+        now_BN = ops.logical_and(masked_BN, rank_BN < fixed)
+        tokens_BN = ops.where(now_BN, drawn_BN, tokens_BN)
+        probability_BN = ops.where(now_BN, ops.exp(log_p_BN), probability_BN)
         history.append(tokens_BN)
-    return {"tokens": tokens_BN, "history": history}
+    return {"tokens": tokens_BN, "probability": ops.mean(probability_BN, axis=-1), "history": history}

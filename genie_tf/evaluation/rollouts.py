@@ -169,7 +169,7 @@ def rollout(
             before, shown = world.state, world.step(action)
             frames += [shown] if world.stride == 1 else list(np.moveaxis(shown, 1, 0))
             if true is not None:
-                world.restore(before | {"chance": world.state["chance"]})
+                world.restore(before | {"seeds": world.state["seeds"]})
                 seen = true[:, step * world.stride : (step + 1) * world.stride]
                 world.observe(seen if world.stride > 1 else seen[:, 0], action)
         return frames

@@ -84,15 +84,17 @@ class TemporalAttention(layers.Layer):
         Args:
             q, k_self, v_self: From `project`, (B, N, heads, T, Dh).
             k_past, v_past: Keys and values of the past frames, (B, N, heads, P, Dh).
-            distance: int32 (T, P), distance in frames to each past frame. Frames with a distance outside 1 … window - 1 are masked.
+            distance: int32 (T, P) or (B, T, P), distance in frames to each past frame. Frames with a distance outside
+                1 … window - 1 are masked.
 
         Returns:
             Tensor (B, T, N, D).
         """
         seen = ops.logical_and(distance >= 1, distance < self.window)
         biases = ops.cast(self.distance_bias, "float32")
-        bias = ops.take(biases, ops.clip(distance, 0, self.window - 1), axis=1)  # (heads, T, P)
-        bias = ops.where(seen, bias, -1e9)
+        bias = ops.where(seen, ops.take(biases, ops.clip(distance, 0, self.window - 1), axis=1), -1e9)  # (heads, [B,] T, P)
+        if len(distance.shape) == 3:
+            bias = ops.swapaxes(bias, 0, 1)[:, None]  # (B, 1, heads, T, P)
         q = q * q.shape[-1] ** -0.5
         past = ops.cast(ops.matmul(q, ops.swapaxes(k_past, -1, -2)), "float32") + bias
         own = ops.cast(ops.sum(q * k_self, axis=-1, keepdims=True), "float32") + biases[:, :1, None]

@@ -50,14 +50,17 @@ class CausalBlock(layers.Layer):
             q: Their queries, from `project`.
             keys, values: (B, heads, S, Dh), of the tokens that they may attend to.
             distance: int32 (P, S), distances in frames.
-            seen: bool (P, S), whether a token attends to another one. It must attend to one at least.
+            seen: bool (P, S) or (B, P, S), whether a token attends to another one. It must attend to one at least.
 
         Returns:
             Tensor (B, P, D).
         """
         _, P, D = x_BPD.shape
         bias = ops.take(ops.cast(self.distance_bias, "float32"), ops.clip(distance, 0, self.window - 1), axis=1)
-        bias = ops.where(ops.logical_and(seen, distance < self.window), bias, -1e9)
+        seen = ops.logical_and(seen, distance < self.window)
+        if len(seen.shape) == 3:
+            seen = seen[:, None]
+        bias = ops.where(seen, bias, -1e9)
         scores = ops.matmul(q * q.shape[-1] ** -0.5, ops.swapaxes(keys, -1, -2))
         weights = ops.cast(ops.softmax(ops.cast(scores, "float32") + bias), q.dtype)
         x = x_BPD + self.out(ops.reshape(ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3)), (-1, P, D)))

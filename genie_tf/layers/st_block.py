@@ -43,7 +43,7 @@ class STBlock(layers.Layer):
             x_BTND: Tensor (B, T, N, D).
             past: A pair of tensors (B, N, heads, ≤ P, Dh), keys and values of past frames; None if there are none. The first of the
                 T frames follow them, up to P.
-            distance: int32 (T, P), distance in frames to each past frame. Frames that are not in the past are masked.
+            distance: int32 (T, P) or (B, T, P), distance in frames to each past frame. Frames that are not in the past are masked.
 
         Returns:
             A dict: `x` (B, T, N, D), and `keys`, `values` (B, N, heads, T, Dh) of these frames, for use as a past.
@@ -86,19 +86,19 @@ def empty_past(blocks: list[STBlock], batch: int, places: int, width: int) -> di
         width: D, width of the blocks.
 
     Returns:
-        A dict: `age`, the number of frames so far, an int32 scalar; `layers`, for each block its keys and values
-        (B, N, heads, S, Dh), the oldest first. S is W - 1, at least 1.
+        A dict: `age` int32 (B,), the number of frames so far; `layers`, for each block its keys and values (B, N, heads, S, Dh),
+        the oldest first. S is W - 1, at least 1.
     """
     heads, slots = blocks[0].heads, max(blocks[0].window - 1, 1)  # attention to no slot has no maximum; this one is masked
     empty = ops.zeros((batch, places, heads, slots, width // heads), blocks[0].compute_dtype)
-    return {"age": ops.zeros((), "int32"), "layers": [(empty, empty) for _ in blocks]}
+    return {"age": ops.zeros((batch,), "int32"), "layers": [(empty, empty) for _ in blocks]}
 
 
 def slot_distances(past: dict):
-    """Distance in frames from the next frame to each slot of a cache: int32 (1, S), 0 for an empty slot, which is ignored."""
+    """Distance in frames from the next frame to each slot of a cache: int32 (B, 1, S), 0 for an empty slot, which is ignored."""
     slots = past["layers"][0][0].shape[3]
     age_of_slot = slots - ops.arange(slots, dtype="int32")
-    return ops.where(age_of_slot <= past["age"], age_of_slot, 0)[None]
+    return ops.where(age_of_slot <= past["age"][:, None, None], age_of_slot, 0)
 
 
 def extended(past: dict, new) -> dict:

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from genie_tf.config import Config, world_model
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
-from genie_tf.dynamics.sampling import sampling_noise
+from genie_tf.dynamics.sampling import gumbel_noise, uniform_noise
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.layers.st_block import distances
 from genie_tf.lessons.panels import WIDTH, left_out, picture
@@ -139,7 +139,7 @@ def filling_in(config: Config, seed: int = 3) -> Figure:
     if not isinstance(world.dynamics, MaskGitDynamics):
         return left_out("it shows the sampling of maskgit; the kind causal draws one token after another")
     steps, model, context = world.sampling_steps, world.dynamics, world.tokenizer.context(world.memory)
-    noise = sampling_noise(1, model.tokens, model.codes, steps, world.noise_seed)
+    noise = gumbel_noise(uniform_noise(world.seeds, steps, model.tokens, model.codes))
     action = ops.convert_to_tensor(acted[:, 0].astype(np.int32))
 
     def sample(past, action, noise, context=None):

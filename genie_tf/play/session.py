@@ -1,57 +1,95 @@
-"""Play a trained world in a window or with given keys, and name its latent actions."""
+"""One person's rollout of a world: keys in, frames out, and back again."""
 
-import time
+import math
+from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from genie_tf.config import IDM_MODEL, Config
-from genie_tf.episodes.controls import NONE, chord, control_of, keys_in
-from genie_tf.episodes.dataset import Episodes
-from genie_tf.episodes.recorded import controls_in
+from genie_tf.config import Config, PlayConfig
+from genie_tf.episodes.controls import NONE
 from genie_tf.errors import UserError
-from genie_tf.latent_action.keymap import save_keymap
-from genie_tf.play.keys import DIGITS, keys_of, pressed_in, written_keys
-from genie_tf.play.record import check_target, enlarge, write_film
-from genie_tf.play.window import Window
+from genie_tf.play.keys import written_keys
+from genie_tf.play.prompts import Prompt, Prompts
 from genie_tf.stages import held_frames
-from genie_tf.training.loop import latest_checkpoint
-from genie_tf.world import World
+from genie_tf.world import World, join, split
 
-USUAL = ("a", "d", "w", "s", "space")  # keys for the latent actions of a recording without controls
-SHOWN = 12  # held actions of a rollout in the calibration, before it starts from another prompt
+REWIND = 10.0  # seconds of play that are kept to go back
+BATCHES = (1, 2, 4, 8)  # numbers of rollouts that are computed together; other numbers are filled up
+
+
+@dataclass
+class Step:
+    """What a key led to.
+
+    Args:
+        frames: uint8 (S, H, W, 3).
+        key: The key.
+        action: The action of the key.
+        probability: Mean probability that the model gave the tokens it drew, from 0 to 1.
+    """
+
+    frames: np.ndarray
+    key: str
+    action: int
+    probability: float
 
 
 class Session:
-    """One rollout at a time, started from a random prompt of the test recording.
+    """One rollout at a time. Several sessions can share a world.
 
     Args:
-        config: The world; sections `dynamics` and `play`.
+        world: The world.
+        prompts: Its prompts.
+        play: Settings of play.
+        held: Steps over which an action is held in the recording.
+        seed: Seed of the prompts and of the sampling; by default that of `play`.
     """
 
-    def __init__(self, config: Config):
-        settings = config.play
-        guided = config.dynamics.actions == "true"
-        self.world = World.load(config.model_folder, guided, **settings.sampling)
-        self.held = held_frames(config, guided) // self.world.stride  # steps over which an action is held in the recording
-        self.episodes = Episodes(config.record_folder("test"))
-        self.episodes.check_size(self.world.frame_size, config.model_folder)
-        self.prompts = self.episodes.windows(settings.prompt_frames)
-        self.prompt_frames = settings.prompt_frames
-        self.rng = np.random.default_rng(settings.seed)
+    def __init__(self, world: World, prompts: Prompts, play: PlayConfig, held: int = 1, seed: int | None = None):
+        self.world, self.prompts, self.held = world, prompts, held
+        self.rng = np.random.default_rng(play.seed if seed is None else seed)
+        steps = math.ceil(REWIND * play.frames_per_second / world.stride)
+        self.before: deque[tuple[dict, np.ndarray]] = deque(maxlen=steps)  # state and frame before each of the last steps
+        self.prompt: Prompt | None = None
+        self.seed = 0  # of this rollout
+        self.keys: list[str] = []  # of this rollout
+        self.frame = np.zeros((*world.frame_size, 3), np.uint8)  # the last one
 
-    def reset(self) -> np.ndarray:
+    @classmethod
+    def load(cls, config: Config, pictures: tuple[Path, ...] = ()) -> "Session":
+        """A session of the latest models.
+
+        Args:
+            config: The world; sections `dynamics` and `play`.
+            pictures: See `Prompts`.
+
+        Raises:
+            UserError: a model or the recording is missing, or a file is no picture.
+        """
+        guided = config.dynamics.actions == "true"
+        world = World.load(config.model_folder, guided, **config.play.sampling)
+        held = held_frames(config, guided) // world.stride
+        return cls(world, Prompts.of_config(world, config, pictures), config.play, held)
+
+    def reset(self, prompt: Prompt | None = None, seed: int | None = None) -> np.ndarray:
         """Start a new rollout.
 
+        Args:
+            prompt: Its prompt; by default `Prompts.draw`.
+            seed: Its seed; drawn by default. The same prompt, seed and keys give the same frames.
+
         Returns:
-            The prompt, uint8 (P, H, W, 3).
+            The frames of the prompt, uint8 (P, H, W, 3).
         """
-        prompt = self.episodes.read(self.prompts.draw(self.rng, 1) + np.arange(self.prompt_frames))
-        actions = None
-        if self.world.latent_action is None:
-            actions = prompt["action"][None, -1 - self.world.stride :: -self.world.stride][:, ::-1]
-        self.world.reset(prompt["frame"][None], actions)
-        return prompt["frame"]
+        self.prompt = self.prompts.draw(self.rng) if prompt is None else prompt
+        self.seed = int(self.rng.integers(2**32)) if seed is None else seed
+        actions = None if self.prompt.actions is None else self.prompt.actions[None]
+        self.world.reset(self.prompt.frames[None], actions, np.array([self.seed]))
+        self.state, self.frame, self.keys = self.world.state, self.prompt.frames[-1], []
+        self.before.clear()
+        return self.prompt.frames
 
     def action_of(self, key: str) -> int:
         """The action of a key of the keymap or of a digit.
@@ -60,126 +98,44 @@ class Session:
             UserError: the world has no action for this key.
         """
         keymap, actions = self.world.keymap, self.world.actions
-        if key.isdigit() and int(key) <= actions:
+        if key.isdigit() and 1 <= int(key) <= actions:
             return int(key) - 1
         if key not in keymap:
             why = "its recording has no true actions; " if keymap.keys() == {NONE} else ""
             raise UserError(f"this world knows no key {key!r}: {why}{written_keys(keymap, actions)}")
         return keymap[key]
 
-    def press(self, key: str) -> np.ndarray:
-        """Predict the frames of one step under a key.
+    def press(self, key: str) -> Step:
+        """Predict the frames of one step under a key."""
+        return press_together([self], [key])[0]
 
-        Returns:
-            The frames, uint8 (S, H, W, 3).
-        """
-        return self.world.step(np.array([self.action_of(key)])).reshape(-1, *self.world.frame_size, 3)
-
-
-def play_keys(config: Config, text: str, out: str) -> None:
-    """Play the keys of `text` and write the prompt and the rollout to `out`. Each key is held as long as in the recording.
-
-    Raises:
-        UserError: a key is unknown, `out` can't be written, or a model is missing.
-    """
-    keys, target = keys_of(text), Path(out)
-    check_target(target)
-    session = Session(config)
-    for key in keys:
-        session.action_of(key)
-    prompt = session.reset()
-    frames = np.concatenate([prompt, *(session.press(key) for key in keys for _ in range(session.held))])
-    write_film(target, enlarge(frames, config.play.scale), config.play.frames_per_second)
-    print(f"wrote {target}: {len(prompt)} frames of prompt, {len(frames) - len(prompt)} dreamt")
+    def back(self) -> bool:
+        """Undo the last step. Returns whether there was one that is still kept."""
+        if not self.before:
+            return False
+        self.state, self.frame = self.before.pop()
+        self.keys.pop()
+        return True
 
 
-def play_window(config: Config) -> None:
-    """Open the window: the keys of the game, digits are latent actions, r starts a new rollout, q quits.
+def press_together(sessions: list[Session], keys: list[str]) -> list[Step]:
+    """One step of several sessions of one world, in one batch.
 
     Raises:
-        UserError: there is no display, or a model is missing.
+        UserError: the world has no action for a key.
     """
-    instead = 'play given keys instead, --actions "dddwwdaa" --out dream.gif'
-    session = Session(config)
-    known = session.world.keymap
-    named = "  ".join(name for name in known if name != NONE) or f"keys 1-{min(session.world.actions, len(DIGITS))}"
-    with Window(f"dreaming {config.world}", session.world.frame_size, config.play.scale, known, instead) as window:
-        session.reset()
-        session.press("1")  # compiles
-        frames = session.reset()[-1:]
-        while True:
-            keys = window.keys()
-            if "q" in keys.tapped:
-                return
-            if "r" in keys.tapped:
-                frames = session.reset()[-1:]
-            key = pressed_in(keys.down, known, session.world.actions)
-            start = time.perf_counter()
-            if key is not None:  # a game without a control for no key waits for one
-                frames = session.press(key)
-            milliseconds = 1000 * (time.perf_counter() - start)
-            text = f"{key or '':>4}  {window.frames_per_second:4.1f} frames/s  {milliseconds:3.0f} ms   {named}   r new  q quit"
-            for frame in frames:
-                window.show(frame, text, config.play.frames_per_second)
-
-
-def calibrate(config: Config) -> None:
-    """Ask the user for the key of each latent action, and write the keymap.
-
-    The window shows rollouts of one latent action from several prompts until you press the key that it looks like. This is meant
-    for recordings without true actions. The keymap is written after all answers; q keeps the old keymap. If several latent
-    actions get the same key, the first is used.
-
-    Raises:
-        UserError: the world is guided and needs no keymap, there is no display, or a model is missing.
-    """
-    if config.dynamics.actions == "true":
-        raise UserError("a guided world takes the true keys: calibrate one with --dynamics.actions latent")
-    instead = "learn the keymap from labels, python idm_training.py, or play with the keys 1 to 8"
-    session = Session(config)
-    controls = controls_in(session.episodes) or USUAL
-    with Window(f"which key is this? {config.world}", session.world.frame_size, config.play.scale, controls, instead) as window:
-        keymap: dict[str, int] = {}
-        for code in range(session.world.actions):
-            key = ask(session, window, config.play.frames_per_second, code)
-            if key is None:
-                print("left: the keymap is as it was")
-                return
-            if key and controls is not USUAL:
-                key = control_of(keys_in(key), controls)  # keys that the game does not know together count as one of them
-            if key:
-                keymap.setdefault(key, code)
-    # A key without an answer gets the code of its first key that has one, or of no key.
-    for name in sorted(controls if controls is not USUAL else [NONE], key=lambda name: name != NONE):
-        keymap.setdefault(name, keymap.get(control_of(keys_in(name), keymap) or "", session.world.keymap.get(name, 0)))
-    checkpoint = latest_checkpoint(config.model_folder, IDM_MODEL)
-    assert checkpoint is not None  # the session has loaded this model
-    save_keymap(checkpoint, keymap, 0)
-    print("keymap, from key to latent action: " + ", ".join(f"{key} {code + 1}" for key, code in keymap.items()))
-
-
-def ask(session: Session, window: Window, frames_per_second: float, code: int) -> str | None:
-    """Show rollouts of one latent action until the user names it.
-
-    Returns:
-        The keymap's name of the keys that were pressed and released; "" for unsure; None for q.
-    """
-    text = f"{code + 1} of {session.world.actions}: which key? or two at once  . none  u unsure  q leave"
-    named: set[str] = set()
-    t = 0
-    while True:
-        keys = window.keys()
-        if "q" in keys.tapped:
-            return None
-        if "u" in keys.tapped:
-            return ""
-        if "." in keys.tapped:
-            return NONE
-        pressed = keys.down & window.watched
-        if named and not pressed:
-            return chord(named)
-        named |= pressed
-        frames = session.reset()[-1:] if t % (SHOWN * session.held) == 0 else session.press(str(code + 1))
-        t += 1
-        for frame in frames:
-            window.show(frame, text, frames_per_second)
+    world, actions = sessions[0].world, [session.action_of(key) for session, key in zip(sessions, keys)]
+    missing = next((size for size in BATCHES if size >= len(sessions)), len(sessions)) - len(sessions)
+    states = [session.state for session in sessions]
+    world.restore(join([*states, *states[:1] * missing]) if len(sessions) > 1 else states[0])
+    frames = world.step(np.array([*actions, *actions[:1] * missing]))
+    assert world.probability is not None
+    after = split(world.state) if len(sessions) > 1 else [world.state]
+    steps = []
+    for row, (session, key, action) in enumerate(zip(sessions, keys, actions)):
+        session.before.append((session.state, session.frame))
+        shown = frames[row].reshape(-1, *world.frame_size, 3)
+        session.state, session.frame = after[row], shown[-1]
+        session.keys.append(key)
+        steps.append(Step(shown, key, action, float(world.probability[row])))
+    return steps

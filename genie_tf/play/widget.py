@@ -76,7 +76,7 @@ class Player(anywidget.AnyWidget):
     page = traitlets.Dict().tag(sync=True)
 
     def __init__(self, config: Config, scale: int = 6):
-        session = Session(config)
+        session = Session.load(config)
         keymap, actions, (height, width) = session.world.keymap, session.world.actions, session.world.frame_size
         single = [key for key in keymap if len(keys_in(key)) == 1]
         buttons = [*(single or DIGITS[:actions]), "r"]
@@ -126,7 +126,7 @@ class Player(anywidget.AnyWidget):
         if key is None:  # a game without a control for no key waits for one
             return self.frame[None], ["waits for a key"]
         begin = time.perf_counter()
-        frames = self.session.press(key)
+        frames = self.session.press(key).frames
         return frames, [f"{key}   {1000 * (time.perf_counter() - begin):.0f} ms for {len(frames)} frames"] * len(frames)
 
     def __repr__(self) -> str:
