@@ -18,6 +18,7 @@ from genie_tf.episodes.recorded import recorded_with
 from genie_tf.errors import UserError
 from genie_tf.evaluation import features
 from genie_tf.evaluation.features import block_statistics, inception_features, load_inception, load_video_features
+from genie_tf.evaluation.guesses import guess_figures
 from genie_tf.evaluation.latent_actions import level_set_figures, probes
 from genie_tf.evaluation.metrics import (
     bootstrap_figure,
@@ -178,11 +179,11 @@ class KnownWorld:
     """A world whose answer is known: the true future, the last frame, noise that ignores the action, or obedience."""
 
     latent_action, keymap = "not asked", dict(zip(COINRUN, COINRUN.first))
-    actions, stride = 3, 1
+    actions, stride, probability = 3, 1, None
 
     def __init__(self, kind, frames):
         self.kind, self.frames, self.prompt = kind, frames, PROMPT
-        self.state = {"past": None, "chance": 0}
+        self.state = {"past": None, "seeds": 0}
 
     def restore(self, state):
         self.state = state
@@ -204,10 +205,11 @@ class KnownWorld:
         elif self.kind == "is the game":
             frame = truth
         elif self.kind == "ignores":
-            frame = np.random.default_rng(self.state["chance"]).integers(0, 256, last.shape).astype(np.uint8)
+            frame = np.random.default_rng(self.state["seeds"]).integers(0, 256, last.shape).astype(np.uint8)
         else:  # "obeys": right only under the true actions of this test
             frame = np.where((np.asarray(actions) != t % 3)[:, None, None, None], 255 - truth, truth)
-        self.state = {"past": (rows, t + 1, frame), "chance": self.state["chance"] + 1}
+        self.probability = np.full(len(rows), 0.5)
+        self.state = {"past": (rows, t + 1, frame), "seeds": self.state["seeds"] + 1}
         return frame
 
 
@@ -252,18 +254,19 @@ class Counting:
     """A world that writes the number of its step, and the actions so far, into the pixels. A step has `stride` frames."""
 
     def __init__(self, stride):
-        self.stride, self.state = stride, {"chance": 0}
+        self.stride, self.state = stride, {"seeds": 0}
 
     def restore(self, state):
         self.state = state
 
     def reset(self, prompt, actions):
         assert actions.shape[1] == (prompt.shape[1] - 1) // self.stride
-        self.state = {"chance": 0, "step": 0, "sum": actions.sum(axis=1)}
+        self.state = {"seeds": 0, "step": 0, "sum": actions.sum(axis=1)}
 
     def step(self, actions):
         step, total = self.state["step"], self.state["sum"] + actions
-        self.state = {"chance": 0, "step": step + 1, "sum": total}
+        self.state = {"seeds": 0, "step": step + 1, "sum": total}
+        self.probability = np.full(len(actions), 0.5)
         frames = np.zeros((len(actions), self.stride, 8, 8, 3), np.uint8)
         frames[..., 0] = (step * self.stride + 1 + np.arange(self.stride))[:, None, None]
         frames[..., 1] = total[:, None, None, None]
@@ -288,10 +291,10 @@ class Place(KnownWorld):
     """A world in which the player is somewhere on a line, and sees where. It forgets the way after `memory` steps."""
 
     def __init__(self, memory):
-        self.memory, self.state = memory, {"chance": 0}
+        self.memory, self.state = memory, {"seeds": 0}
 
     def reset(self, prompt, actions):
-        self.state = {"chance": 0, "start": prompt[:, -1], "at": np.zeros(len(prompt), int), "steps": 0}
+        self.state = {"seeds": 0, "start": prompt[:, -1], "at": np.zeros(len(prompt), int), "steps": 0}
 
     def step(self, actions):
         now = dict(self.state, at=self.state["at"] + np.asarray(actions) - 1, steps=self.state["steps"] + 1)
@@ -319,6 +322,20 @@ def test_a_world_that_forgets_the_way_does_not_come_back(monkeypatch):
         figures["memory.psnr_game.16"]["value"] > 80
         and figures["memory.psnr_game.16"]["n"] == 3 < figures["memory.psnr_game.4"]["n"]
     )
+
+
+def test_improbable_tokens_foretell_wrong_pictures_if_they_do():
+    sharp = RNG.uniform(10, 30, (60, 10))
+    knows = guess_figures((sharp - 10) / 20, sharp)
+    assert knows["guess.auroc"]["value"] == knows["guess.auroc_same_step"]["value"] == 1
+    assert knows["guess.found"]["value"] > 0.95 and knows["guess.false_alarm"]["value"] < 0.05
+    assert abs(knows["guess.threshold"]["value"] - 0.5) < 0.02 and abs(knows["guess.wrong"]["value"] - 0.5) < 0.1
+    blind = guess_figures(RNG.random(sharp.shape), sharp)
+    assert abs(blind["guess.auroc"]["value"] - 0.5) < 0.07
+    t = np.arange(10)  # all that it knows is that later pictures are worse
+    steps = guess_figures(RNG.random(sharp.shape) - t, 30 - 2 * t + RNG.normal(size=sharp.shape))
+    assert steps["guess.auroc"]["value"] > 0.95 and abs(steps["guess.auroc_same_step"]["value"] - 0.5) < 0.1
+    assert guess_figures(np.ones((4, 10)), np.full((4, 10), 30.0)).keys() == {"guess.wrong"}
 
 
 def test_another_action_is_another():

@@ -13,6 +13,7 @@ from genie_tf.episodes.recorded import recorded_with
 from genie_tf.episodes.recorder import controls_of
 from genie_tf.evaluation import features
 from genie_tf.evaluation.frames import dream_figures, far_off_figures, game_time_figures, lasting_figures
+from genie_tf.evaluation.guesses import guess_figures
 from genie_tf.evaluation.latent_actions import latent_action_figures
 from genie_tf.evaluation.memory import memory_figures
 from genie_tf.evaluation.metrics import bootstrap_figure
@@ -40,7 +41,7 @@ PLAY_STEPS = 100
 WORST = 10  # windows in the picture of the worst
 SUMMARY = (  # the printed figures; evaluation.json contains all
     r"tokenizer\..*|latent_action\.(visible\.)?\w+|judge\.(visible\.)?\w+|dynamics\.\w+|dynamics\.\w+\.(1|4|10)"
-    r"|dynamics\.psnr_after\.(5|25|50)|(obey|lasting|counterfactual|memory)\.(?!\w+_after)\w+(\.\d+)?|play\..*"
+    r"|dynamics\.psnr_after\.(5|25|50)|(obey|lasting|counterfactual|memory)\.(?!\w+_after)\w+(\.\d+)?|(guess|play)\..*"
 )
 
 
@@ -196,7 +197,8 @@ def evaluate(
     held = np.tile(code_of, (every_key if game else 0, 1))
     dreams = dream_all(world, guided_world, moments, code_of[asked], held, teacher_forced, settings.seed)
     of_dreams, sharp = dream_figures(moments, dreams, pictures)
-    figures |= of_dreams | far_off_figures(moments, dreams, pictures, inception, of_video)
+    figures |= of_dreams | guess_figures(dreams["probability"], sharp)
+    figures |= far_off_figures(moments, dreams, pictures, inception, of_video)
     before = moments.frames[:for_long, PROMPT - 1 : PROMPT]
     figures |= lasting_figures(np.concatenate([before, dreams["asked"]], axis=1), moments.truth, LASTING)
     transitions, played = None, None

@@ -158,7 +158,8 @@ def rollout(
 
     Returns:
         A dict: `dream` uint8 (M, H, H, W, 3), the frames at the ends of the actions; if `instead` is given, `instead`, of the same
-        shape; with `between`, `film` (M, H E, H, W, 3), all frames.
+        shape; with `between`, `film` (M, H E, H, W, 3), all frames, and `probability` float (M, H), mean probability of the tokens
+        of each action's last step.
     """
     begin, out, steps = world.state, [], every // world.stride
 
@@ -178,7 +179,7 @@ def rollout(
         part = np.minimum(np.arange(first, first + batch), len(prompt) - 1)  # one shape: compiled once
         world.restore(begin)
         world.reset(prompt[part], np.repeat(prompt_actions[part], steps, axis=1))
-        shown: dict[str, list[np.ndarray]] = {"dream": [], "instead": [], "film": []}
+        shown: dict[str, list[np.ndarray]] = {"dream": [], "instead": [], "film": [], "probability": []}
         for t in range(actions.shape[1]):
             if instead is not None:
                 before = world.state
@@ -186,7 +187,9 @@ def rollout(
                 world.restore(before)
             frames = hold(actions[part, t], None if truth is None else truth[part, t * every : (t + 1) * every])
             shown["dream"].append(frames[-1])
-            shown["film"] += frames if between else []
+            if between:
+                shown["film"] += frames
+                shown["probability"].append(world.probability)
             progress.update(len(np.unique(part)) * every * (1 if instead is None else 2))
         out.append({name: np.stack(some, axis=1) for name, some in shown.items() if some})
     world.restore(begin)
@@ -211,7 +214,8 @@ def dream_all(
         A dict of rollouts uint8. The keys (prompt, row) give (M, 10, H, W, 3). Their rows are "", the world's own actions;
         "instead", a different last action at each step; "_random"; "_keys", the true actions through the keymap; "_guided";
         "_teacher_forced". The other keys are "asked" (M', 200, …), "held" (M'', K, 10, …), and "each" (A, 20, …), one prompt under
-        each action. And "film" (M, 10 E, …) has all frames of the rollout from four frames.
+        each action. And "film" (M, 10 E, …) has all frames of the rollout from four frames, and
+        "probability" (M, 10) the mean probability of its tokens.
     """
     rng = np.random.default_rng(seed)
     future = moments.actions[:, PROMPT - 1 :]
@@ -249,7 +253,7 @@ def dream_all(
             made = rollout(**one, progress=progress, batch=min(BATCH, len(moments.rows)), every=every, between=between)
             dreams[name] = made["dream"]
             if between:
-                dreams["film"] = made["film"]
+                dreams["film"], dreams["probability"] = made["film"], made["probability"]
             if "instead" in made:
                 dreams[name[0], "instead"] = made["instead"]
     if len(held):
