@@ -6,6 +6,8 @@
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
+import gymnasium
+
 if TYPE_CHECKING:
     from genie_tf.training.loop import load_checkpoint
     from genie_tf.world import World
@@ -18,3 +20,10 @@ def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return resolve_name(_HOMES[name])
+
+
+gymnasium.register(
+    "genie_tf/Dream-v0",
+    entry_point="genie_tf.play.environment:DreamEnv",
+    vector_entry_point="genie_tf.play.environment:DreamVectorEnv",
+)

@@ -19,6 +19,8 @@ from genie_tf.errors import UserError
 from genie_tf.latent_action.keymap import LABELS, learn_keymap
 from genie_tf.play import calibration, windowed
 from genie_tf.play.keys import keys_of
+from genie_tf.play.prompts import Prompts
+from genie_tf.play.recording import Recording, read_recording, replayed
 from genie_tf.play.session import Session
 from genie_tf.play.widget import Player
 from genie_tf.world import World, join, split
@@ -239,3 +241,64 @@ def test_an_interrupt_that_a_library_turns_into_its_own_error_still_ends_as_an_i
     finally:
         signal.signal(signal.SIGINT, before)
     assert left.value.code == 130 and "stopped" in capsys.readouterr().err
+
+
+def test_pictures_of_any_size_are_prompts(config, tmp_path):
+    world = World.load(config.model_folder)
+    prompts = Prompts.of_config(world, config)
+    red = Image.new("RGBA", (300, 100), (255, 0, 0, 0))  # nothing but its middle is opaque
+    red.paste((0, 0, 255, 255), (100, 0, 200, 100))
+    red.save(tmp_path / "red.png")
+    prompt = prompts.of_pictures([(tmp_path / "red.png", "red.png"), ((tmp_path / "red.png").read_bytes(), "upload")])
+    assert prompt.frames.shape == (2, 64, 64, 3) and (prompt.frames[:, 8:-8, 8:-8] == (0, 0, 255)).all()
+    session = Session(world, prompts, config.play)
+    session.reset(prompt)
+    assert session.press("d").frames.shape == (1, 64, 64, 3)
+    good = (tmp_path / "red.png").read_bytes()
+    (tmp_path / "words.png").write_text("no picture")
+    for file, words in ((tmp_path / "gone.png", "no picture"), (tmp_path / "words.png", "can be read"), (good[:90], "damaged"),
+                        (tmp_path, "damaged")):  # fmt: skip
+        with pytest.raises(UserError, match=words):
+            prompts.of_pictures([(file, "x")])
+    bomb = io.BytesIO()
+    Image.new("1", (9000, 9000)).save(bomb, format="png")
+    with pytest.raises(UserError, match="make it smaller"):
+        prompts.of_pictures([(bomb.getvalue(), "x")])
+
+
+def test_a_session_goes_back_and_a_recording_is_dreamt_again(config, tmp_path):
+    config.play.frames_per_second = 0.5  # five steps are kept
+    session = Session.load(config)
+    session.reset()
+    assert not session.back()
+    frames = [session.press(key).frames for key in "ddwad"]
+    recording = Recording(session)
+    assert session.back() and (session.frame == frames[3][-1]).all()
+    np.testing.assert_array_equal(session.press("d").frames, frames[4])
+    shown = [session.press(key).frames for key in "wwa12"]
+    for each in shown:
+        recording.add(each)
+    assert [session.back() for _ in range(7)] == [True] * 5 + [False] * 2, "older steps are forgotten"
+    for key in "wwa12":
+        session.press(key)
+    session.reset()
+    recording.follow()
+    recording.add(session.press("a").frames)
+    recording.save(tmp_path / "film.gif", 2, 10)
+    assert (tmp_path / "film.gif").exists()
+    again = list(replayed(other := Session.load(config), read_recording(tmp_path / "film.gif", other)))
+    np.testing.assert_array_equal(np.concatenate(again), np.stack(recording.frames))
+    notes = (tmp_path / "film.json").read_text()
+    other_world = notes.replace(other.world.identity, "0" * 64)
+    hotter = notes.replace('"temperature": 0.5', '"temperature": 0.9')
+    for text, words in ((other_world, "another world"), (hotter, "--play.temperature 0.9"), (notes[:300], "damaged|can't"),
+                        (notes.replace('"seed"', '"sad"'), "damaged"), (notes.replace('"w"', '"z"'), "no key 'z'")):  # fmt: skip
+        (tmp_path / "film.json").write_text(text)
+        with pytest.raises(UserError, match=words):
+            read_recording(tmp_path / "film.json", other)
+
+
+def test_agents_play_the_dream_without_a_window(tiny, tmp_path):
+    assert "12 dreamt" in tiny.make("dream_play_tf.py", "--policy", "random", "--steps", "12", "--out", str(tmp_path / "a.gif"))
+    refused = tiny.run("dream_play_tf.py", "--policy", "none.zip", "--out", str(tmp_path / "b.gif"))
+    assert refused.returncode == 2 and "no policy none.zip" in refused.stderr

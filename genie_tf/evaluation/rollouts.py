@@ -189,6 +189,7 @@ def rollout(
             shown["dream"].append(frames[-1])
             if between:
                 shown["film"] += frames
+                assert world.probability is not None
                 shown["probability"].append(world.probability)
             progress.update(len(np.unique(part)) * every * (1 if instead is None else 2))
         out.append({name: np.stack(some, axis=1) for name, some in shown.items() if some})

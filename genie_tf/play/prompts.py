@@ -11,6 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from genie_tf.config import Config
 from genie_tf.episodes.controls import NONE
 from genie_tf.episodes.dataset import Episodes
+from genie_tf.episodes.recorded import recorded_with
 from genie_tf.errors import UserError
 from genie_tf.world import World
 
@@ -55,10 +56,17 @@ class Prompts:
             self.episodes = Episodes(folder)
             self.episodes.check_size(world.frame_size, folder)
             self.windows = self.episodes.windows(length)
+        self.held = self._held()  # steps over which an action is held in the recording
 
     @classmethod
     def of_config(cls, world: World, config: Config, pictures: tuple[Path, ...] = ()) -> "Prompts":
         return cls(world, config.record_folder("test"), config.play.prompt_frames, pictures)
+
+    def _held(self) -> int:
+        if self.world.latent_action is not None:
+            return self.world.span // self.world.stride
+        game = recorded_with(self.episodes) if self.episodes is not None else None
+        return game.hold // game.steps_per_frame // self.world.stride if game is not None else 1
 
     def draw(self, rng: np.random.Generator) -> Prompt:
         """A random moment of the recording; the pictures, if some were given."""

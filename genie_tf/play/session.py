@@ -12,7 +12,6 @@ from genie_tf.episodes.controls import NONE
 from genie_tf.errors import UserError
 from genie_tf.play.keys import written_keys
 from genie_tf.play.prompts import Prompt, Prompts
-from genie_tf.stages import held_frames
 from genie_tf.world import World, join, split
 
 REWIND = 10.0  # seconds of play that are kept to go back
@@ -43,12 +42,11 @@ class Session:
         world: The world.
         prompts: Its prompts.
         play: Settings of play.
-        held: Steps over which an action is held in the recording.
         seed: Seed of the prompts and of the sampling; by default that of `play`.
     """
 
-    def __init__(self, world: World, prompts: Prompts, play: PlayConfig, held: int = 1, seed: int | None = None):
-        self.world, self.prompts, self.held = world, prompts, held
+    def __init__(self, world: World, prompts: Prompts, play: PlayConfig, seed: int | None = None):
+        self.world, self.prompts, self.held = world, prompts, prompts.held
         self.rng = np.random.default_rng(play.seed if seed is None else seed)
         steps = math.ceil(REWIND * play.frames_per_second / world.stride)
         self.before: deque[tuple[dict, np.ndarray]] = deque(maxlen=steps)  # state and frame before each of the last steps
@@ -68,10 +66,8 @@ class Session:
         Raises:
             UserError: a model or the recording is missing, or a file is no picture.
         """
-        guided = config.dynamics.actions == "true"
-        world = World.load(config.model_folder, guided, **config.play.sampling)
-        held = held_frames(config, guided) // world.stride
-        return cls(world, Prompts.of_config(world, config, pictures), config.play, held)
+        world = World.load(config.model_folder, config.dynamics.actions == "true", **config.play.sampling)
+        return cls(world, Prompts.of_config(world, config, pictures), config.play)
 
     def reset(self, prompt: Prompt | None = None, seed: int | None = None) -> np.ndarray:
         """Start a new rollout.
