@@ -7,6 +7,7 @@ from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
 import genie_tf  # noqa: F401, it registers the environment
+from genie_tf.cli import parse
 from genie_tf.errors import UserError
 from genie_tf.play.environment import progress
 
@@ -72,3 +73,23 @@ def test_a_picture_is_a_prompt_and_bad_settings_are_named(make, tmp_path):
                             ({"prompts": "gone.png"}, "no picture gone.png")):  # fmt: skip
         with pytest.raises(UserError, match=words):
             make(**settings)
+
+
+@pytest.mark.slow
+def test_an_agent_trains_in_the_dream_and_is_tried_in_the_real_game(copy, monkeypatch, capsys):
+    pytest.importorskip("stable_baselines3")
+    from genie_tf.play import dream_agent
+
+    monkeypatch.chdir(copy.folder)
+    for name, value in (("ENVIRONMENTS", 3), ("ROLLOUT", 4), ("LENGTH", 3), ("LEVELS", 4)):
+        monkeypatch.setattr(dream_agent, name, value)
+    monkeypatch.setattr(dream_agent, "SETTINGS", dream_agent.SETTINGS | {"n_steps": 4, "batch_size": 6})
+    config = parse("test", arguments=["--config", "tiny.yaml"])[0]
+    for steps in (12, 24):  # the second time goes on
+        dream_agent.train_in_dream(config, steps)
+        said = capsys.readouterr().out
+        assert said.count("4 held-out levels") == 2 and "random" in said and "of the dream" in said
+    dream_agent.train_in_dream(config, 24)
+    assert "done already" in capsys.readouterr().out
+    agent = copy.folder / "model" / "tiny" / "dream_agent.zip"
+    assert "5 dreamt" in copy.make("dream_play_tf.py", "--policy", str(agent), "--steps", "5", "--out", "agent.gif")

@@ -22,7 +22,7 @@ from genie_tf.tokenizer.conv import ConvSettings
 from genie_tf.world import World
 
 SCRIPTS = {  # and the sections that each reads
-    "extract.py": {"record", "play"}, "agent_training.py": {"record"}, "tokenizer_training.py": {"tokenizer"},
+    "extract.py": {"record", "play"}, "agent_training.py": {"record", "dynamics", "play"}, "tokenizer_training.py": {"tokenizer"},
     "idm_training.py": {"latent_action"}, "dream_train_tf.py": {"dynamics"}, "dream_evaluate_tf.py": {"judge", "dynamics", "play"},
     "dream_play_tf.py": {"dynamics", "play"}, "clone_agent.py": {"clone"},
 }  # fmt: skip

@@ -100,19 +100,25 @@ class DreamVectorEnv(VectorEnv):
         for i, one in enumerate(seeds):
             if one is not None:
                 self.generators[i] = np.random.default_rng(one)
-        mask = np.ones(self.num_envs, bool) if options is None else options.get("reset_mask", np.ones(self.num_envs, bool))
-        self._start(np.asarray(mask, bool))
+        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs)), bool)
+        if mask.any():
+            self._start(mask)
         return self.frames.copy(), {}
 
     def _start(self, mask: np.ndarray) -> None:
         """Start new rollouts in the rows bool (B,)."""
-        rows: list[dict] = split(self.state) if self.state is not None else [{}] * self.num_envs
-        for i in np.flatnonzero(mask):
-            prompt = self.prompts.draw(self.generators[i])
-            actions = None if prompt.actions is None else prompt.actions[None]
-            self.frames[i] = self.world.reset(prompt.frames[None], actions, self.generators[i].integers(2**32, size=1))[0]
-            rows[i] = self.world.state
-        self.state = join(rows)
+        which = np.resize(np.flatnonzero(mask), self.num_envs)  # one size of batch, so it is compiled once
+        drawn = {i: (self.prompts.draw(self.generators[i]), self.generators[i].integers(2**32)) for i in np.flatnonzero(mask)}
+        prompts, seeds = zip(*(drawn[i] for i in which))
+        actions = None if prompts[0].actions is None else np.stack([prompt.actions for prompt in prompts])
+        last = self.world.reset(np.stack([prompt.frames for prompt in prompts]), actions, np.array(seeds))
+        if self.state is None or mask.all():
+            self.state, self.frames = self.world.state, last.copy()
+        else:
+            rows = split(self.state)
+            for i, state, frame in zip(which, split(self.world.state), last):
+                rows[i], self.frames[i] = state, frame
+            self.state = join(rows)
         self.steps[mask] = 0
         self.over[mask] = False
 
