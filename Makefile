@@ -67,8 +67,9 @@ bench: setup ## measure speed and memory, each with its limit; ROW=load measures
 test: .venv/installed_dev lint ## lint, types and tests; QUICK=1 leaves out the slow ones
 	@$(RUN) -m pytest $(if $(QUICK),-m "not slow")
 
-screen: ## install Xvfb and xdotool for the tests of the windows (Debian)
-	@$(if $(filter 0,$(shell id -u)),,sudo) sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends xvfb xdotool'
+screen: ## install Xvfb, xdotool and Chromium for the tests of the windows and of the page (Debian)
+	@install="apt-get install -y -qq --no-install-recommends"; \
+	$(if $(filter 0,$(shell id -u)),,sudo) sh -c "apt-get update -qq && $$install xvfb xdotool && { $$install chromium || echo 'no Chromium to be had: the tests of the page are skipped' >&2; }"
 
 lint: .venv/installed_dev
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

@@ -239,26 +239,44 @@ def train_dynamics(precision: str, file: str, tokens: int | None, changes: dict)
     return training(make_dynamics(config, tokenizer), batch, settings, truth.size)
 
 
-def play(precision: str, file: str, tokens: int | None, changes: dict) -> dict:
-    """One step of play with one player, of the settings' tokenizer or with `tokens` tokens per frame."""
-    import keras
-
-    from benchmarks.products import Products
-    from genie_tf.dynamics.sampling import uniform_noise
+def world_of(config: Config, tokens: int | None, rollouts: int):
+    """An untrained world of the settings' tokenizer, or with `tokens` tokens per frame, before the first step of its rollouts."""
     from genie_tf.world import World
 
-    keras.mixed_precision.set_global_policy(precision)
-    config = read_config(file, changes)
     tokenizer = make_tokenizer(config, tokens)
     dynamics = make_dynamics(config, tokenizer)
     tokenizer.build()
     dynamics.build()
     world = World(tokenizer, None, dynamics, {}, config.play.sampling_steps)
-    world.past, world.memory, world.seeds = dynamics.empty_past(1), tokenizer.memory(1), np.zeros((1, 2), int)
-    action = np.zeros(1, np.int32)
-    noise = uniform_noise(world.seeds, config.play.sampling_steps, tokenizer.tokens, tokenizer.codes)
+    world.past, world.memory, world.seeds = dynamics.empty_past(rollouts), tokenizer.memory(rollouts), np.zeros((rollouts, 2), int)
+    return world
+
+
+def play(precision: str, file: str, tokens: int | None, changes: dict) -> dict:
+    """One step of play with one player."""
+    import keras
+
+    from benchmarks.products import Products
+    from genie_tf.dynamics.sampling import uniform_noise
+
+    keras.mixed_precision.set_global_policy(precision)
+    world, action = world_of(read_config(file, changes), tokens, 1), np.zeros(1, np.int32)
+    tokenizer = world.tokenizer
+    noise = uniform_noise(world.seeds, world.sampling_steps, tokenizer.tokens, tokenizer.codes)
     products = Products(world._next_frame, world.past, world.memory, *map(keras.ops.convert_to_tensor, (action, noise)))
     return beside_products(lambda: world.step(action), products, "frames/s", tokenizer.tokens, tokenizer.stride)
+
+
+def play_batch(precision: str, rollouts: int) -> dict:
+    """One step of several rollouts in a batch, as in the vector environment. The limit is the same with one rollout at a time."""
+    import keras
+
+    keras.mixed_precision.set_global_policy(precision)
+    config = read_config(PLAIN, {})
+    together, alone_ = world_of(config, None, rollouts), world_of(config, None, 1)
+    actions, stride = np.zeros(rollouts, np.int32), together.tokenizer.stride
+    rates = [rollouts * stride / s for s in times(lambda: together.step(actions))]
+    return row(rates, [stride / s for s in times(lambda: alone_.step(actions[:1]))], "frames/s; limit: one rollout at a time")
 
 
 def measured(measure, *arguments):
@@ -276,6 +294,7 @@ ROWS = {
     "train.dynamics.coinrun": measured(train_dynamics, FULL, None, {}),
     "play": measured(play, PLAIN, None, {}),
     "play.coinrun": measured(play, FULL, None, {}),
+    "play.batch": measured(play_batch, 32),
 }
 for length in CONTEXTS:
     ROWS[f"train.context.{length}"] = measured(train_dynamics, PLAIN, GRID, {"length": length, "window": length, **BATCH})

@@ -205,7 +205,7 @@ def calibrated(place, config: str, monkeypatch, answers: dict[str, str]) -> tupl
     with monkeypatch.context() as patch:
         patch.chdir(place.folder)
         settings = parse("test", arguments=["--config", config])[0]
-        press, show = Session.press, window.Window.show
+        press, draw = Session.press, window.Window.draw
 
         def answer(self, key):
             for name in answers.get(key, "u").split("+"):
@@ -216,13 +216,14 @@ def calibrated(place, config: str, monkeypatch, answers: dict[str, str]) -> tupl
         calibration.calibrate(settings)
         keymap = World.load(settings.model_folder).keymap
 
-        def leave(self, frame, text, rate):
-            texts.append(text)
-            pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_q))
-            show(self, frame, text, rate)
+        def leave(self, frames, key, text, *arguments, **options):
+            if "help" in text:  # the model is ready
+                texts.append(text)
+                pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_q))
+            draw(self, frames, key, text, *arguments, **options)
 
         patch.setattr(Session, "press", press)
-        patch.setattr(window.Window, "show", leave)
+        patch.setattr(window.Window, "draw", leave)
         windowed.play(settings)
     return keymap, texts[0]
 

@@ -4,12 +4,11 @@ import asyncio
 import io
 import signal
 import threading
-import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import COINRUN
+from conftest import COINRUN, wait_for
 from keras import ops
 from PIL import Image
 
@@ -120,10 +119,10 @@ def test_every_key_has_an_action(config):
 def test_window_opens_plays_restarts_and_closes(config, monkeypatch):
     import pygame
 
-    pressed, resets, pictures = [], [], []
+    pressed, resets, pictures, done = [], [], [], []
     press, reset = Session.press, Session.reset
     monkeypatch.setattr(Session, "press", lambda self, key: pressed.append(key) or press(self, key))
-    monkeypatch.setattr(Session, "reset", lambda self: resets.append(1) or reset(self))
+    monkeypatch.setattr(Session, "reset", lambda self: resets.append(self) or reset(self))
     flip = pygame.display.flip
 
     def look():
@@ -134,26 +133,31 @@ def test_window_opens_plays_restarts_and_closes(config, monkeypatch):
 
     def hands():
         def tap(key):
-            pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
+            pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.key.key_code(key)))
 
-        def frames(count):
-            goal = len(pictures) + count
-            end = time.monotonic() + 60
-            while len(pictures) < goal and time.monotonic() < end:
-                time.sleep(0.005)
-
-        frames(1)
-        for key in (pygame.K_d, pygame.K_w, pygame.K_a, pygame.K_r):
-            tap(key)
-            frames(2)
-        tap(pygame.K_q)
+        try:
+            wait_for(lambda: "none" in pressed)
+            for key in ("d", "w", "a"):
+                tap(key)
+                wait_for(lambda key=key: key in pressed)
+            tap("r")
+            wait_for(lambda: len(resets) == 2)
+            tap("c")
+            wait_for(lambda: len(resets) == 3)
+            tap("q")  # leaves the calibration
+            wait_for(lambda: len(resets) == 4)
+            count = len(pressed)
+            wait_for(lambda: len(pressed) > count)
+            done.append(pressed[-1])
+        finally:
+            tap("q")
 
     person = threading.Thread(target=hands)
     person.start()
     windowed.play(config)
     person.join(60)
-    assert {"none", "d", "w", "a"} <= set(pressed)
-    assert len(resets) == 3  # at the start, after compiling, and at r
+    assert done == ["none"], "it plays on after the calibration"
+    assert resets[0] is resets[1] is resets[3] is not resets[2]  # at the start, at r, after the calibration, and in it
     side = 64 * config.play.scale
     assert pictures[0].shape == (side, side + 24, 3)
     assert pictures[0][:, :side].std() > 0, "a dream is shown"
@@ -291,7 +295,9 @@ def test_a_session_goes_back_and_a_recording_is_dreamt_again(config, tmp_path):
     notes = (tmp_path / "film.json").read_text()
     other_world = notes.replace(other.world.identity, "0" * 64)
     hotter = notes.replace('"temperature": 0.5', '"temperature": 0.9')
-    for text, words in ((other_world, "another world"), (hotter, "--play.temperature 0.9"), (notes[:300], "damaged|can't"),
+    calibrated = notes.replace('"keymap": {', '"keymap": {"x": 1,')
+    for text, words in ((other_world, "another world"), (calibrated, "calibrated anew"), (hotter, "--play.temperature 0.9"),
+                        (notes[:300], "damaged|can't"),
                         (notes.replace('"seed"', '"sad"'), "damaged"), (notes.replace('"w"', '"z"'), "no key 'z'")):  # fmt: skip
         (tmp_path / "film.json").write_text(text)
         with pytest.raises(UserError, match=words):

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, start, wait_for
+from conftest import ROOT, copied, start, wait_for
 from PIL import ImageGrab
 
 from genie_tf.episodes.dataset import Episodes
@@ -38,13 +38,13 @@ class Screen:
         return process
 
     def look(self) -> dict[str, np.ndarray]:
-        """What the window shows: `picture` uint8 (128, 128, 3), and `words` uint8 (24, 128, 3), the first of its line of text."""
+        """What the window shows: `picture` uint8 (H, W, 3), and `words` uint8 (24, W, 3), its line of text."""
         windows = self.hand("search", "--onlyvisible", "--class", ".").split()
         assert windows, "the window is gone"
         place = dict(line.split("=") for line in self.hand("getwindowgeometry", "--shell", windows[-1]).split())
-        x, y = int(place["X"]), int(place["Y"])
-        seen = np.asarray(ImageGrab.grab((x, y, x + 128, y + 152), xdisplay=self.display).convert("RGB"))
-        return {"picture": seen[:128], "words": seen[128:]}
+        x, y, width, height = (int(place[name]) for name in ("X", "Y", "WIDTH", "HEIGHT"))
+        seen = np.asarray(ImageGrab.grab((x, y, x + width, y + height), xdisplay=self.display).convert("RGB"))
+        return {"picture": seen[:-24], "words": seen[-24:]}
 
     def press(self, *keys: str) -> None:
         self.hand("keydown", *keys)
@@ -71,14 +71,38 @@ def shown(screen, part: str, other: np.ndarray | None = None) -> np.ndarray:
 
     def there():
         seen.append(screen.look()[part])
-        return seen[-1].std() > 5 and (other is None or (seen[-1] != other).any())
+        return seen[-1].std() > 5 and (other is None or seen[-1].shape != other.shape or (seen[-1] != other).any())
 
     wait_for(there)
     return seen[-1]
 
 
-def test_a_person_plays_the_dream_in_a_window(tiny, screen):
-    process = screen.open(tiny, "dream_play_tf.py")
+def still(screen) -> np.ndarray:
+    """The picture of a window that does not change any more, uint8 (H, W, 3)."""
+    seen = [screen.look()["picture"]]
+
+    def rests():
+        time.sleep(0.3)
+        seen.append(screen.look()["picture"])
+        return seen[-1].shape == seen[-2].shape and (seen[-1] == seen[-2]).all()
+
+    wait_for(rests)
+    return seen[-1]
+
+
+@pytest.fixture(scope="module")
+def dream(tiny, tmp_path_factory, screen):
+    """A window with the dream, and the folder of its world. It is opened once, since loading takes longest."""
+    place = copied(tiny.folder, tmp_path_factory.mktemp("dream") / "world")
+    (place.folder / "model" / "tiny" / "evaluation.json").unlink(missing_ok=True)  # no red border
+    process = screen.open(place, "dream_play_tf.py", "--play.frames_per_second", "10")
+    shown(screen, "picture", shown(screen, "picture"))
+    yield place.folder
+    screen.hand("key", "q")
+    assert process.wait(30) == 0, process.stderr.read()
+
+
+def test_a_person_plays_the_dream_in_a_window(dream, screen):
     first = shown(screen, "picture")
     assert len(np.unique(first.reshape(-1, 3), axis=0)) > 50, "a dream has many colours"
     key = slice(None), slice(0, 44)  # where the line of text names the key that is pressed
@@ -95,8 +119,60 @@ def test_a_person_plays_the_dream_in_a_window(tiny, screen):
     before = screen.look()["picture"]
     screen.hand("key", "r")
     shown(screen, "picture", before)
-    screen.hand("key", "q")
-    assert process.wait(30) == 0, process.stderr.read()
+
+
+def test_a_person_pauses_goes_back_compares_and_records(dream, screen):
+    """Pausing makes the picture stand still, so that each key can be seen to do its work and nothing else."""
+
+    def key(name: str) -> np.ndarray:
+        before = still(screen)
+        screen.hand("key", name)
+        shown(screen, "picture", before)
+        return still(screen)
+
+    screen.hand("key", "space")
+    prompt = key("r")
+    assert prompt.shape == (128, 128, 3)
+    np.testing.assert_array_equal(prompt[::2, ::2], prompt[1::2, 1::2])
+    recorded = Episodes(dream / "record" / "tiny" / "test")
+    frames = recorded.frames(np.arange(len(recorded)))
+    assert (frames == prompt[::2, ::2]).all(axis=(1, 2, 3)).any()
+
+    key("b")
+    wait_for(lambda: (screen.look()["picture"][:, :128] == prompt).all())
+    both = still(screen)
+    assert both.shape == (128, 260, 3)
+    np.testing.assert_array_equal(both[:, 132:], prompt)  # the real game is at this very moment
+    one = key("period")
+    assert (one[:, :128] != prompt).any() and (key("period") != one).any()
+    np.testing.assert_array_equal(key("BackSpace"), one)
+    alone = key("b")
+    np.testing.assert_array_equal(alone, one[:, :128])
+    np.testing.assert_array_equal(key("Tab"), one[:, 132:])
+    np.testing.assert_array_equal(key("Tab"), alone)
+    assert key("h").shape == alone.shape
+    np.testing.assert_array_equal(key("h"), alone)
+
+    windows = screen.hand("search", "--onlyvisible", "--class", ".").split()
+    screen.hand("windowsize", windows[-1], "300", "230")  # 206 rows: three screen pixels for each
+    wait_for(lambda: screen.look()["picture"].shape == (206, 300, 3))
+    big = still(screen)
+    np.testing.assert_array_equal(big[7:199, 54:246], alone[::2, ::2].repeat(3, axis=0).repeat(3, axis=1))
+    assert not big[:7].any() and not big[:, :54].any()
+
+    words = screen.look()["words"]
+    screen.hand("key", "F5")
+    shown(screen, "words", words)
+    screen.press("d")
+    key("period")
+    screen.release("d")
+    key("period")
+    screen.hand("key", "F5")
+    recordings = dream / "model" / "tiny" / "recordings"
+    wait_for(lambda: list(recordings.glob("tiny_*.json")))
+    (file,) = recordings.glob("tiny_*.json")
+    assert file.with_suffix(".mp4").exists()
+    assert json.loads(file.read_text())["rollouts"][-1]["keys"] == ["none", "d", "none"]
 
 
 def test_a_person_names_the_latent_actions_in_a_window(copy, screen):

@@ -14,11 +14,7 @@ SHOWN = 12  # held actions of a rollout in the calibration, before it starts fro
 
 
 def calibrate(config: Config) -> None:
-    """Ask the user for the key of each latent action, and write the keymap.
-
-    The window shows rollouts of one latent action from several prompts until you press the key that it looks like. This is meant
-    for recordings without true actions. The keymap is written after all answers; q keeps the old keymap. If several latent
-    actions get the same key, the first is used.
+    """Ask the user for the key of each latent action, in a window, and write the keymap: see `name_actions`.
 
     Raises:
         UserError: the world is guided and needs no keymap, there is no display, or a model is missing.
@@ -27,26 +23,44 @@ def calibrate(config: Config) -> None:
         raise UserError("a guided world takes the true keys: calibrate one with --dynamics.actions latent")
     instead = "learn the keymap from labels, python idm_training.py, or play with the keys 1 to 8"
     session = Session.load(config)
+    size, keymap = session.world.frame_size, session.world.keymap
+    with Window(f"which key is this? {config.world}", size, config.play.scale, keymap, instead) as window:
+        written = name_actions(config, session, window)
+    if written:
+        print("keymap, from key to latent action: " + ", ".join(f"{key} {code + 1}" for key, code in written.items()))
+    else:
+        print("left: the keymap is as it was")
+
+
+def name_actions(config: Config, session: Session, window: Window) -> dict[str, int] | None:
+    """Ask the user for the key of each latent action in a window that is open.
+
+    The window shows rollouts of one latent action from several prompts until you press the key that it looks like. This is meant
+    for recordings without true actions. The keymap is written after all answers; q keeps the old keymap. If several latent
+    actions get the same key, the first is used.
+
+    Returns:
+        The keymap that was written; None if the user left.
+    """
     assert session.prompts.episodes is not None  # no pictures are given
     controls = controls_in(session.prompts.episodes) or USUAL
-    with Window(f"which key is this? {config.world}", session.world.frame_size, config.play.scale, controls, instead) as window:
-        keymap: dict[str, int] = {}
-        for code in range(session.world.actions):
-            key = ask(session, window, config.play.frames_per_second, code)
-            if key is None:
-                print("left: the keymap is as it was")
-                return
-            if key and controls is not USUAL:
-                key = control_of(keys_in(key), controls)  # keys that the game does not know together count as one of them
-            if key:
-                keymap.setdefault(key, code)
+    window.watch(controls)
+    keymap: dict[str, int] = {}
+    for code in range(session.world.actions):
+        key = ask(session, window, config.play.frames_per_second, code)
+        if key is None:
+            return None
+        if key and controls is not USUAL:
+            key = control_of(keys_in(key), controls)  # keys that the game does not know together count as one of them
+        if key:
+            keymap.setdefault(key, code)
     # A key without an answer gets the code of its first key that has one, or of no key.
     for name in sorted(controls if controls is not USUAL else [NONE], key=lambda name: name != NONE):
         keymap.setdefault(name, keymap.get(control_of(keys_in(name), keymap) or "", session.world.keymap.get(name, 0)))
     checkpoint = latest_checkpoint(config.model_folder, IDM_MODEL)
     assert checkpoint is not None  # the session has loaded this model
     save_keymap(checkpoint, keymap, 0)
-    print("keymap, from key to latent action: " + ", ".join(f"{key} {code + 1}" for key, code in keymap.items()))
+    return keymap
 
 
 def ask(session: Session, window: Window, frames_per_second: float, code: int) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from genie_tf.episodes.controls import NONE, chord, control_of, keys_in
 from genie_tf.errors import UserError
 
-DIGITS = "12345678"
+DIGITS = "123456789"
 
 
 def written(name: str) -> str:

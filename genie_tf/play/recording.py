@@ -16,6 +16,7 @@ from genie_tf.play.prompts import Prompt, read_picture
 from genie_tf.play.session import Session
 
 LONGEST = 6000  # frames of a film, which are kept in memory until it is written
+LARGEST = 500_000_000  # bytes of its enlarged frames: those of a long film are enlarged less
 LONGEST_PROMPT = 256  # frames
 
 
@@ -59,6 +60,13 @@ class Recording:
         """Add frames uint8 (S, H, W, 3) to the film. Frames after the longest film are left out."""
         self.frames += list(frames[: max(LONGEST - len(self.frames), 0)])
 
+    def undo(self) -> None:
+        """Take out the step that `Session.back` has undone."""
+        rollout = self.rollouts[-1]
+        if len(rollout.keys) >= rollout.begin:
+            del self.frames[-self.session.world.stride :]
+        rollout.begin = min(rollout.begin, len(rollout.keys))
+
     @property
     def full(self) -> bool:
         return len(self.frames) >= LONGEST
@@ -69,7 +77,9 @@ class Recording:
         Raises:
             UserError: the name of the film has an unknown ending.
         """
-        write_film(film, enlarge(np.stack(self.frames), scale), frames_per_second)
+        frames = np.stack(self.frames)
+        scale = max(min(scale, int((LARGEST / frames.nbytes) ** 0.5)), 1)
+        write_film(film, enlarge(frames, scale), frames_per_second)
         write_json(film.with_suffix(".json"), self.notes())
 
     def notes(self) -> dict:
@@ -86,7 +96,7 @@ class Recording:
 def _of_world(session: Session) -> dict:
     world = session.world
     sampling = {"sampling_steps": world.sampling_steps, "temperature": world.temperature, "guidance": world.guidance}
-    return {"world": world.identity, "sampling": sampling}
+    return {"world": world.identity, "sampling": sampling, "keymap": world.keymap}
 
 
 def _png(frame: np.ndarray) -> str:
@@ -105,14 +115,15 @@ def read_recording(path: Path, session: Session) -> list[Rollout]:
     Raises:
         UserError: the file is missing, damaged, or of another world.
     """
-    path = path.with_suffix(".json")
-    notes = read_json(path, "name the .json file that was written beside the film", "world", "sampling", "rollouts")
-    here = _of_world(session)
+    path, here = path.with_suffix(".json"), _of_world(session)
+    notes = read_json(path, "name the .json file that was written beside the film", *here, "rollouts")
     if notes["world"] != here["world"]:
         raise UserError(f"{path} was recorded in another world, or before this one was trained anew: name its world with --world")
     if notes["sampling"] != here["sampling"]:
         settings = " ".join(f"--play.{name} {value}" for name, value in dict(notes["sampling"]).items())
         raise UserError(f"{path} was recorded with other settings: replay it with {settings}")
+    if notes["keymap"] != here["keymap"]:
+        raise UserError(f"{path} was recorded when the keys meant other actions: since then the world was calibrated anew")
     try:
         return [_read_rollout(each, session) for each in notes["rollouts"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -10,6 +10,7 @@ import numpy as np
 from genie_tf.config import Config, PlayConfig
 from genie_tf.episodes.controls import NONE
 from genie_tf.errors import UserError
+from genie_tf.files import read_json
 from genie_tf.play.keys import written_keys
 from genie_tf.play.prompts import Prompt, Prompts
 from genie_tf.world import World, join, split
@@ -135,3 +136,13 @@ def press_together(sessions: list[Session], keys: list[str]) -> list[Step]:
         session.keys.append(key)
         steps.append(Step(shown, key, action, float(world.probability[row])))
     return steps
+
+
+def guess_threshold(config: Config) -> float:
+    """Probability below which the model is guessing, of the evaluation; 0 if it was not measured."""
+    guided = config.dynamics.actions == "true"
+    file = config.model_folder / ("guided_evaluation.json" if guided else "evaluation.json")
+    if not file.exists():
+        return 0.0
+    figure = read_json(file, "run `python dream_evaluate_tf.py`").get("guess.threshold")
+    return float(figure.get("value") or 0) if isinstance(figure, dict) else 0.0
