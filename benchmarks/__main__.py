@@ -8,12 +8,12 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import data, memory, models
+from benchmarks import data, memory, models, person
 from genie_tf.cli import run
 from genie_tf.errors import UserError
 from genie_tf.files import write_json
 
-ROWS: dict[str, Callable[[], dict]] = data.ROWS | models.ROWS | memory.ROWS
+ROWS: dict[str, Callable[[], dict]] = data.ROWS | models.ROWS | memory.ROWS | person.ROWS
 MORE = {"tokens_per_second": "tokens/s", "gflops": "GFLOP/s", "p95_ms": "ms at the 95th percentile", "peak_megabytes": "MB at most"}
 TARGET = Path(__file__).parent / "latest.json"
 

@@ -17,6 +17,7 @@ from genie_tf.episodes.recorded import controls_in
 from genie_tf.episodes.recorder import make_game, record
 from genie_tf.errors import UserError
 from genie_tf.kinds import TABLES, class_of
+from genie_tf.play.functions import FUNCTIONS
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 EXTEND = (ROOT / "docs" / "extend.md").read_text()
@@ -170,3 +171,9 @@ def test_messages_that_are_quoted_are_those_of_the_code():
     quoted = re.findall(r"^```text\n(.*?)\n```$", "".join(page.read_text() for page in DOCS), re.M | re.S)
     parts = {part for message in quoted for part in message.removeprefix("error: ").split("…")}
     assert len(quoted) > 15 and not [part for part in parts if part not in code]
+
+
+def test_the_page_names_every_key_of_the_window():
+    page = (ROOT / "docs" / "play.md").read_text()
+    named = {key for line in page.splitlines() if line.startswith("| `") for key in re.findall("`([^`]+)`", line.split("|")[1])}
+    assert named >= {key for function in FUNCTIONS for key in function.keys}

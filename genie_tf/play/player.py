@@ -27,9 +27,9 @@ class Pace:
     """When the next step may begin.
 
     Steps begin at the rate of play, and the frames of each are shown as soon as they are ready. A new key does not wait for this
-    rate: its step may begin up to one step's time early. The step after it does not come earlier for that, so the rate of play is
-    kept on average. With one frame a step, a key so waits for one step of the model, or for two if the model is at work when it
-    is pressed. If a step has several frames, all are shown, and a key waits for the last of them.
+    rate: its step may begin up to one step's time early, and its frames take the place of those of the last step that are not
+    shown yet. The step after it does not come earlier for that, so the rate of play is kept on average. A key so waits for one step
+    of the model, or for two if the model is at work when it is pressed.
 
     Args:
         frames_per_second: The rate of play.
@@ -92,6 +92,7 @@ class Player:
         self.key: str | None = None  # of the last step
         self.asked: float | None = None  # time of the first key in `tapped`
         self.answers: float | None = None  # the same of the step that is computed
+        self.at_once = False  # whether its frames take the place of those that are not shown yet
         self.back_at = 0.0  # when a held backspace goes further back
         self.shot = Shot(scene.session.frame)
         self.queue: deque[Shot] = deque()
@@ -174,19 +175,20 @@ class Player:
                 return self.scene.back
             return None
         if self.scene.replay is not None:
-            return self._begin(self.scene.replay_step, now) if self.single or self.pace.allows(now, False) else None
+            return self._begin(self.scene.replay_step, now, False) if self.single or self.pace.allows(now, False) else None
         down = self.tapped | (self.down & self.of_game)
         key = pressed_in(down, self.known, self.actions)
         if key is None or (self.waits and not down and not self.single):  # some games have no control for no key
             return None
-        new_key = (key != self.key or self.asked is not None) and not self.queue
+        new_key = key != self.key or self.asked is not None
         if not self.single and not self.pace.allows(now, new_key):
             return None
         self.key = key
-        return self._begin(partial(self.scene.step, key), now)
+        return self._begin(partial(self.scene.step, key), now, new_key)
 
-    def _begin(self, work: Work, now: float) -> Work:
+    def _begin(self, work: Work, now: float, new_key: bool) -> Work:
         self.pace.begin(now)
+        self.at_once = new_key
         self.answers, self.asked, self.tapped, self.single = self.asked, None, set(), False
         return work
 
@@ -196,9 +198,10 @@ class Player:
             self.say(moment.news, now)
         if moment.dream is None:
             return
-        if moment.step is None:  # other work than a step: it is shown at once
+        if moment.step is None or self.at_once:
             self.queue.clear()
             self.next_at = 0.0
+        if moment.step is None:
             self.asked = None  # a key that waited for it says nothing about the pace of play
         for t, dream in enumerate(moment.dream):
             real = moment.real[t] if moment.real is not None else None
