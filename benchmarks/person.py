@@ -20,16 +20,20 @@ from pathlib import Path
 
 import numpy as np
 import websocket
-from PIL import ImageGrab
+from PIL import Image, ImageGrab
+from tqdm import tqdm
 
 from benchmarks.data import row
 from benchmarks.memory import CONFIG, ROOT, STAGES, peak_of
+from benchmarks.models import alone
+from genie_tf.cli import parse
 from genie_tf.errors import UserError
 
 PRESSES = 60
 LIMIT = 80.0  # ms from a key to its picture
 FAST = ("--play.frames_per_second", "120")  # more than the model can
 PLAYERS, SECONDS = 4, 10.0
+HOUR = 3600.0  # seconds of play
 
 
 @cache
@@ -50,11 +54,11 @@ def needs(*programs: str) -> None:
 
 
 @contextlib.contextmanager
-def played(*options: str, **environment: str):
-    """`dream_play_tf.py` while it runs."""
+def played(folder: str, *options: str, **environment: str):
+    """`dream_play_tf.py` while it runs in a folder."""
     command = [sys.executable, str(ROOT / "dream_play_tf.py"), "--config", str(CONFIG), *options]
     process = subprocess.Popen(
-        command, cwd=world().name, env=os.environ | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        command, cwd=folder, env=os.environ | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     try:
         yield process
@@ -63,60 +67,78 @@ def played(*options: str, **environment: str):
         process.wait()
 
 
-def wait_for(found, what: str):
-    """Wait until a function returns something true, and return it."""
+def wait_for(found, what: str, pause: float = 0.05):
+    """Wait until a function returns something true, and return it. Between two calls it waits for `pause` seconds."""
     end = time.monotonic() + 180
     while time.monotonic() < end:
         if result := found():
             return result
-        time.sleep(0.05)
+        time.sleep(pause)
     raise UserError(f"no {what} within three minutes")
+
+
+class Screen:
+    """An X server without a monitor, and a person before it."""
+
+    def __init__(self, width: int, height: int):
+        needs("Xvfb", "xdotool")
+        read, write = os.pipe()
+        options = ["-displayfd", str(write), "-screen", "0", f"{width}x{height}x24", "-noreset"]
+        self.server = subprocess.Popen(["Xvfb", *options], pass_fds=[write], stderr=subprocess.DEVNULL)
+        os.close(write)
+        with os.fdopen(read) as told:
+            self.display = ":" + told.readline().strip()
+
+    def do(self, *words: str) -> str:
+        """A command of xdotool."""
+        environment = os.environ | {"DISPLAY": self.display}
+        return subprocess.run(["xdotool", *words], env=environment, capture_output=True, text=True).stdout
+
+    def window(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the window, once it is there."""
+        number = wait_for(lambda: self.do("search", "--onlyvisible", "--class", "."), "window").split()[-1]
+        place = dict(line.split("=") for line in self.do("getwindowgeometry", "--shell", number).split())
+        x, y, width, height = (int(place[name]) for name in ("X", "Y", "WIDTH", "HEIGHT"))
+        return x, y, x + width, y + height
+
+    def look(self, left: int, top: int, right: int, bottom: int) -> Image.Image:
+        return ImageGrab.grab((left, top, right, bottom), xdisplay=self.display).convert("RGB")
+
+    def close(self) -> None:
+        self.server.terminate()
+        self.server.wait()
 
 
 def window() -> dict:
     """Milliseconds from a key, pressed at a random time, to the first picture under it in the window. Limit: 80."""
-    needs("Xvfb", "xdotool")
-    read, write = os.pipe()
-    server = subprocess.Popen(["Xvfb", "-displayfd", str(write), "-screen", "0", "640x600x24", "-noreset"], pass_fds=[write])
-    os.close(write)
-    with os.fdopen(read) as told:
-        display = ":" + told.readline().strip()
-    hand = ["xdotool"]
-
-    def do(*words: str) -> str:
-        return subprocess.run([*hand, *words], env=os.environ | {"DISPLAY": display}, capture_output=True, text=True).stdout
-
-    def named() -> np.ndarray:
-        """The name of the key in the window's line of text."""
-        return np.asarray(ImageGrab.grab((x, y, x + 50, y + 24), xdisplay=display).convert("L")) > 128
-
-    rng, latencies = np.random.default_rng(0), []
+    screen, rng, latencies = Screen(640, 600), np.random.default_rng(0), []
     try:
-        with played(DISPLAY=display, SDL_VIDEODRIVER="x11"):
-            number = wait_for(lambda: do("search", "--onlyvisible", "--class", "."), "window").split()[-1]
-            place = dict(line.split("=") for line in do("getwindowgeometry", "--shell", number).split())
-            x, y = int(place["X"]), int(place["Y"]) + int(place["HEIGHT"]) - 24
+        with played(world().name, DISPLAY=screen.display, SDL_VIDEODRIVER="x11"):
+            left, _, _, bottom = screen.window()
+
+            def named() -> np.ndarray:
+                """The name of the key in the window's line of text."""
+                return np.asarray(screen.look(left, bottom - 24, left + 50, bottom).convert("L")) > 128
+
+            def press(key: str, until: np.ndarray) -> float:
+                """Hold a key until the window names it. Returns milliseconds."""
+                begin = time.perf_counter()
+                screen.do("keydown", key)
+                wait_for(lambda: (named() == until).all(), f"picture under {key}", 0.001)
+                return 1000 * (time.perf_counter() - begin)
+
             seen: dict[str, np.ndarray] = {}
             for key in ("a", "d"):  # what the window shows for each key, once it runs
-                do("keydown", key)
-                time.sleep(15 if not seen else 2)
+                screen.do("keydown", key)
+                time.sleep(2 if seen else 20)
                 seen[key] = named()
-                do("keyup", key)
-            for press in range(PRESSES):
-                key = "ad"[press % 2]
-                do("keydown", "ad"[1 - press % 2])
-                wait_for(lambda: (named() == seen["ad"[1 - press % 2]]).all(), "key's name")  # noqa: B023
-                time.sleep(float(rng.uniform(0.3, 0.8)))
-                do("keyup", "ad"[1 - press % 2])
-                begin = time.perf_counter()
-                do("keydown", key)
-                while (named() != seen[key]).any() and time.perf_counter() - begin < 5:
-                    time.sleep(0.001)
-                latencies.append(1000 * (time.perf_counter() - begin))
-                do("keyup", key)
+                screen.do("keyup", key)
+            for key in "ad" * (PRESSES // 2):
+                time.sleep(float(rng.uniform(0.5, 1)))
+                latencies.append(press(key, seen[key]))
+                screen.do("keyup", key)
     finally:
-        server.terminate()
-        server.wait()
+        screen.close()
     return row([float(np.quantile(latencies, 0.95))], [LIMIT], "ms from a key to its picture in the window, 95th percentile")
 
 
@@ -169,8 +191,8 @@ look();
 def browser() -> dict:
     """Milliseconds from a key, pressed at a random time, to the first picture under it on the page. Limit: 80."""
     rng = np.random.default_rng(0)
-    with played("--browser", "--port", "0") as process, tempfile.TemporaryDirectory() as folder:
-        page = Page(_address(process), folder)
+    with played(world().name, "--browser", "--port", "0") as process, tempfile.TemporaryDirectory() as folder:
+        page = Page(address_of(process), folder)
         try:
             wait_for(lambda: page.run("document.body.dataset.step > 2"), "dream on the page")
             page.run(MEASURE)
@@ -187,7 +209,7 @@ def browser() -> dict:
     return row([float(np.quantile(latencies, 0.95))], [LIMIT], "ms from a key to its picture on the page, 95th percentile")
 
 
-def _address(process: subprocess.Popen) -> str:
+def address_of(process: subprocess.Popen) -> str:
     assert process.stdout is not None
     return next(word for word in process.stdout.readline().split() if word.startswith("http"))
 
@@ -195,8 +217,8 @@ def _address(process: subprocess.Popen) -> str:
 def players(count: int, least: float) -> dict:
     """Frames per second of each of several players of the page, at full speed. Limit: the frames/s that everyone should have."""
     frames = [0] * count
-    with played("--browser", "--port", "0", *FAST) as process:
-        site = _address(process).split("?")[0].rstrip("/")
+    with played(world().name, "--browser", "--port", "0", *FAST) as process:
+        site = address_of(process).split("?")[0].rstrip("/")
         sockets = [websocket.create_connection(site.replace("http", "ws") + "/play", origin=site, timeout=60) for _ in frames]
         end = time.monotonic() + SECONDS + 3
         begin = end - SECONDS
@@ -217,7 +239,51 @@ def players(count: int, least: float) -> dict:
     return row([number / SECONDS for number in frames], [least], f"frames/s of each of {count} on the page; limit: asked for")
 
 
+def _hour(folder: str, rate: float) -> tuple[float, float, float]:
+    """Play for an hour of the world's time, as fast as the model can. Runs in a process of its own.
+
+    Returns:
+        Memory in MB after a minute and after the hour, and the time of the last steps divided by that of the first.
+    """
+    os.chdir(folder)
+    from genie_tf.play.session import Session
+
+    config = parse("", arguments=["--config", str(CONFIG)], sections=("dynamics", "play"))[0]
+    session = Session.load(config)
+    keys, rng = list(session.world.keymap), np.random.default_rng(0)
+    session.reset()
+    steps, a_minute, seconds = int(HOUR * rate / session.world.stride), int(60 * rate / session.world.stride), []
+    after_a_minute = 0.0
+    for step in tqdm(range(steps), desc="an hour of play", unit=" steps"):
+        begin = time.perf_counter()
+        if rng.random() < 0.005:
+            session.reset()
+        session.press(keys[rng.integers(len(keys))])
+        seconds.append(time.perf_counter() - begin)
+        if step == a_minute:
+            after_a_minute = _held()
+    tenth = steps // 10
+    return after_a_minute, _held(), float(np.median(seconds[-tenth:]) / np.median(seconds[a_minute : a_minute + tenth]))
+
+
+def _held() -> float:
+    """Memory of this process in MB."""
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1e3
+
+
+def hour() -> dict:
+    """Memory after an hour of play with random keys. Limit: after a minute."""
+    rate = parse("", arguments=["--config", str(CONFIG)], sections=("play",))[0].play.frames_per_second
+    before, after, slower = alone(_hour, world().name, rate)
+    return row(
+        [after],
+        [before],
+        f"MB after an hour of play; limit: after a minute; the last steps take {slower:.2f} of the time of the first",
+    )
+
+
 ROWS = {
+    "play.hour": hour,
     "key.window": window,
     "key.browser": browser,
     "players.1": lambda: players(1, 30.0),

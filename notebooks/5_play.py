@@ -38,7 +38,7 @@ print(f"keys and their latent actions: {world.keymap}")
 
 # %%
 from genie_tf.lessons.panels import film
-from genie_tf.play.session import play_keys
+from genie_tf.play.headless import play_keys
 
 keys = "dd[wd]daa[wa]" if {"a", "d", "w"} <= set(world.keymap) else "111222333"
 play_keys(config, keys, f"model/{config.world}/notebook.gif")
