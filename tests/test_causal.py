@@ -92,7 +92,7 @@ def test_cached_sampling_gives_the_tokens_of_uncached_sampling(model, length, gu
     told, free = (forward(model, **each)[:, -1] for each in (whole, untold))
     logits = ops.convert_to_numpy(ops.log_softmax(told + guidance * (told - free)))
     np.testing.assert_array_equal(drawn, (logits + 0.7 * ops.convert_to_numpy(noise["token"][0])).argmax(axis=-1))
-    assert (drawn != logits.argmax(axis=-1)).any() and len(np.unique(drawn)) > 3
+    assert (drawn != logits.argmax(axis=-1)).any() and len(np.unique(drawn)) >= 3
 
 
 def test_it_learns_and_loads_equal(model, tmp_path):

@@ -298,7 +298,7 @@ def test_a_session_goes_back_and_a_recording_is_dreamt_again(config, tmp_path):
     calibrated = notes.replace('"keymap": {', '"keymap": {"x": 1,')
     for text, words in ((other_world, "another world"), (calibrated, "calibrated anew"), (hotter, "--play.temperature 0.9"),
                         (notes[:300], "damaged|can't"),
-                        (notes.replace('"seed"', '"sad"'), "damaged"), (notes.replace('"w"', '"z"'), "no key 'z'")):  # fmt: skip
+                        (notes.replace('"seed"', '"sad"'), "damaged"), (notes.replace('"w",', '"z",'), "no key 'z'")):  # fmt: skip
         (tmp_path / "film.json").write_text(text)
         with pytest.raises(UserError, match=words):
             read_recording(tmp_path / "film.json", other)

@@ -77,6 +77,33 @@ def shown(screen, part: str, other: np.ndarray | None = None) -> np.ndarray:
     return seen[-1]
 
 
+def test_a_person_names_the_latent_actions_in_a_window(copy, screen):
+    process = screen.open(copy, "dream_play_tf.py", "--calibrate")
+    question = None
+    for answer in ("d", ".", "u", "w", "a", "d"):
+        question = shown(screen, "words", question)
+        screen.hand("key", {".": "period"}.get(answer, answer))
+    assert process.wait(30) == 0, process.stderr.read()
+    codes = json.loads((copy.folder / "model" / "tiny" / "IDM_Model_2" / "keymap.json").read_text())["codes"]
+    assert codes == {"d": 0, "none": 1, "w": 3, "a": 4, "aw": 4, "dw": 0}
+
+
+def test_a_person_plays_the_game_and_is_recorded(place, screen):
+    process = screen.open(place, "extract.py", "--record.agent", "human", "--record.hold", "1")
+    shown(screen, "picture")
+    for pressed in ("d", "a"):
+        screen.press(pressed)
+        time.sleep(0.7)
+        screen.release(pressed)
+    screen.hand("key", "q")
+    assert process.wait(30) == 0, process.stderr.read()
+    played = Episodes(place.folder / "record" / "tiny" / "train").action
+    assert {1, 4, 7} <= set(played.tolist())
+
+
+# One window for the others: it would take the keys of the windows above -----------------------------
+
+
 def still(screen) -> np.ndarray:
     """The picture of a window that does not change any more, uint8 (H, W, 3)."""
     seen = [screen.look()["picture"]]
@@ -173,27 +200,3 @@ def test_a_person_pauses_goes_back_compares_and_records(dream, screen):
     (file,) = recordings.glob("tiny_*.json")
     assert file.with_suffix(".mp4").exists()
     assert json.loads(file.read_text())["rollouts"][-1]["keys"] == ["none", "d", "none"]
-
-
-def test_a_person_names_the_latent_actions_in_a_window(copy, screen):
-    process = screen.open(copy, "dream_play_tf.py", "--calibrate")
-    question = None
-    for answer in ("d", ".", "u", "w", "a", "d"):
-        question = shown(screen, "words", question)
-        screen.hand("key", {".": "period"}.get(answer, answer))
-    assert process.wait(30) == 0, process.stderr.read()
-    codes = json.loads((copy.folder / "model" / "tiny" / "IDM_Model_2" / "keymap.json").read_text())["codes"]
-    assert codes == {"d": 0, "none": 1, "w": 3, "a": 4, "aw": 4, "dw": 0}
-
-
-def test_a_person_plays_the_game_and_is_recorded(place, screen):
-    process = screen.open(place, "extract.py", "--record.agent", "human", "--record.hold", "1")
-    shown(screen, "picture")
-    for pressed in ("d", "a"):
-        screen.press(pressed)
-        time.sleep(0.7)
-        screen.release(pressed)
-    screen.hand("key", "q")
-    assert process.wait(30) == 0, process.stderr.read()
-    played = Episodes(place.folder / "record" / "tiny" / "train").action
-    assert {1, 4, 7} <= set(played.tolist())
