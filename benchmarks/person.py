@@ -40,7 +40,7 @@ HOUR = 3600.0  # seconds of play
 def world() -> tempfile.TemporaryDirectory:
     """A folder with a world of the demo's size, trained for a few steps on a short recording."""
     folder = tempfile.TemporaryDirectory()
-    few = ["--record.train_frames", "4096", "--record.validation_frames", "2048", "--record.test_frames", "4096"]
+    few = ["--record.train_frames", "16384"]
     for stage in ("record", "latent_action", "tokenizer", "dynamics"):
         script, options = STAGES[stage]
         words = [*" ".join(options).split(), *(few if stage == "record" else [])]

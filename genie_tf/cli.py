@@ -18,7 +18,7 @@ from genie_tf.config import Config
 from genie_tf.errors import UserError
 from genie_tf.kinds import TABLES, class_of, default_kind, kind_field, kinds_with
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT = 2
 DEFAULT_CONFIG = "configs/coinrun_plain.yaml"
 SECTIONS = tuple(section.name for section in dataclasses.fields(Config) if section.name != "world")
 MAY_BE_ZERO = (
@@ -194,17 +194,21 @@ def leave_out_messages() -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main`. An error that the user can fix gives one line on stderr and exit code 2. Ctrl-C gives exit code 130."""
-    leave_out_messages()
-    stopped = False
+    """Call `main`. An error that the user can fix gives one line on stderr and exit code 2.
 
-    def stop(*_):
+    Ctrl-C gives exit code 130, and the signal SIGTERM, with which a machine or a scheduler stops a process, 143.
+    """
+    leave_out_messages()
+    stopped = 0  # by this signal
+
+    def stop(number, _):
         nonlocal stopped
-        stopped = True
+        stopped = number
         raise KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, stop)
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is usual:
+            signal.signal(number, stop)
     try:
         try:
             main()
@@ -214,7 +218,7 @@ def run(main: Callable[[], None]) -> None:
             raise
     except KeyboardInterrupt:
         print("\nstopped: what was finished is kept, and the same command goes on from there", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(128 + (stopped or signal.SIGINT))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)

@@ -82,11 +82,11 @@ def test_changed_settings_or_inputs_train_anew_and_stale_tokens_are_not_used(cop
 
 
 def test_stopped_training_goes_on_from_the_last_finished_epoch(copy):
-    """Stopped by Ctrl-C, then killed: each run goes on where the one before stopped. Every tenth epoch and the last are kept."""
+    """Stopped by Ctrl-C, by SIGTERM, then killed: each run goes on from there. The tenth epochs and the last are kept."""
     model = copy.folder / "model" / "tiny"
     options = ["--dynamics.epochs", "300", "--dynamics.steps_per_epoch", "1", "--dynamics.seed", "9"]
     reached = 0
-    for how, code, enough in ((signal.SIGINT, 130, 1), (signal.SIGKILL, -signal.SIGKILL, 11)):
+    for how, code, enough in ((signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 4), (signal.SIGKILL, -signal.SIGKILL, 11)):
         process = start(copy, sys.executable, str(ROOT / "dream_train_tf.py"), "--config", "tiny.yaml", *options)
         least = max(reached + 1, enough)
         wait_for(lambda: (model / "world_model_2.old").exists() and max(checkpoints(copy), default=0) >= least)  # noqa: B023

@@ -12,6 +12,7 @@ from keras import ops
 
 from genie_tf.cloning import ClonedPolicy
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
+from genie_tf.errors import UserError
 from genie_tf.tokenizer.conv import ConvSettings, ConvTokenizer
 from genie_tf.training import live, loop
 from genie_tf.training.loop import latest_checkpoint, train
@@ -85,6 +86,22 @@ def test_resumed_run_ends_where_an_uninterrupted_one_ends(name, tmp_path):
     assert int(one.optimizer.iterations) == int(other.optimizer.iterations) == 12
     for a, b in zip([*one.weights, *one.optimizer.variables], [*other.weights, *other.optimizer.variables]):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6, err_msg=a.path)
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_the_last_good_weights_are_kept(tmp_path):
+    run("dynamics", tmp_path, Settings(epochs=2))
+    before = (tmp_path / "model_2" / loop.WEIGHTS).read_bytes()
+    model = keras.saving.load_model(tmp_path / "model_2" / loop.WEIGHTS)
+    model.head.kernel.assign(model.head.kernel * np.nan)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(UserError, match=r"step 1 of epoch 3.*model_2 is kept.*learning_rate"),
+    ):
+        patch.setattr(loop, "load_checkpoint", lambda *_, **__: (model, None))
+        run("dynamics", tmp_path, Settings())
+    assert (tmp_path / "model_2" / loop.WEIGHTS).read_bytes() == before and not list(tmp_path.glob("model_3*"))
+    run("dynamics", tmp_path, Settings(epochs=3))
+    assert latest_checkpoint(tmp_path, "model").name == "model_3"
 
 
 def test_averaged_weights_are_validated_and_saved_and_the_training_goes_on_from_the_others(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib
 import json
+import math
 import os
 import re
 import shutil
@@ -116,14 +117,29 @@ def discard(checkpoint: Path, prefix: str) -> None:
 class _Keeper(keras.callbacks.Callback):
     """Writes history.csv and a checkpoint after each epoch.
 
-    The previous checkpoint is deleted, except every `KEEP_EVERY` epochs.
+    The previous checkpoint is deleted, except every `KEEP_EVERY` epochs. A loss that is no number ends the training.
     """
 
-    def __init__(self, folder, prefix, facts, history):
+    def __init__(self, title, folder, prefix, facts, history):
         super().__init__()
-        self.folder, self.prefix, self.facts, self.history = folder, prefix, facts, history
+        self.title, self.folder, self.prefix, self.facts, self.history = title, folder, prefix, facts, history
+
+    def failure(self, when: str) -> UserError:
+        """The error of a loss that is no number."""
+        kept = f"{self.folder / self.prefix}_{len(self.history)} is kept" if self.history else "no epoch was finished"
+        advice = "continue with a lower learning_rate, or with another seed"
+        return UserError(f"{self.title}: the loss is not a finite number {when}: {kept}; {advice}")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite((logs or {}).get("loss", 0.0)):
+            raise self.failure(f"in step {batch + 1} of epoch {self.epoch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
+        if not all(math.isfinite((logs or {}).get(name, 0.0)) for name in ("loss", "val_loss")):
+            raise self.failure(f"after epoch {epoch + 1}")  # its weights are not kept
         self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in (logs or {}).items()})
         save_checkpoint(self.model, self.folder, self.prefix, epoch + 1, self.facts | {"history": self.history})
         if epoch % KEEP_EVERY:
@@ -269,7 +285,7 @@ def train(
                 _Chance(),
                 *averages,
                 progress,
-                _Keeper(folder, prefix, facts, history),
+                _Keeper(title, folder, prefix, facts, history),
                 LiveFigure(title, history, figure, look, live),
             ],
         )
