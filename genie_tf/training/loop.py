@@ -127,8 +127,9 @@ class _Keeper(keras.callbacks.Callback):
     def failure(self, when: str) -> UserError:
         """The error of a loss that is no number."""
         kept = f"{self.folder / self.prefix}_{len(self.history)} is kept" if self.history else "no epoch was finished"
-        advice = "continue with a lower learning_rate, or with another seed"
-        return UserError(f"{self.title}: the loss is not a finite number {when}: {kept}; {advice}")
+        return UserError(
+            f"{self.title}: the loss is not a finite number {when}: {kept}; continue with a lower learning_rate, or with another seed"
+        )
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
