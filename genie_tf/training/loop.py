@@ -128,7 +128,8 @@ class _Keeper(keras.callbacks.Callback):
         """The error of a loss that is no number."""
         kept = f"{self.folder / self.prefix}_{len(self.history)} is kept" if self.history else "no epoch was finished"
         return UserError(
-            f"{self.title}: the loss is not a finite number {when}: {kept}; continue with a lower learning_rate, or with another seed"
+            f"{self.title}: the loss is not a finite number {when}: {kept}; "
+            "continue with a lower learning_rate, or with another seed"
         )
 
     def on_epoch_begin(self, epoch, logs=None):
