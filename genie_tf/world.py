@@ -63,7 +63,7 @@ class World:
         self.led_by = np.arange(dynamics.actions + 1) if led_by is None else led_by
         self.span, self.stride = span, tokenizer.stride
         self.identity = ""  # fingerprint of the dynamics, which names the other models too
-        self.rng = np.random.default_rng(seed)
+        self.seed, self.rng = seed, np.random.default_rng(seed)
         self.past = None  # of the dynamics
         self.memory = None  # of the tokenizer
         self.seeds = np.zeros((0, 2), np.int64)  # of each row: its seed, and the number of steps so far

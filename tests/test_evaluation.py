@@ -179,7 +179,7 @@ class KnownWorld:
     """A world whose answer is known: the true future, the last frame, noise that ignores the action, or obedience."""
 
     latent_action, keymap = "not asked", dict(zip(COINRUN, COINRUN.first))
-    actions, stride, probability = 3, 1, None
+    actions, stride, probability, seed = 3, 1, None, 0
 
     def __init__(self, kind, frames):
         self.kind, self.frames, self.prompt = kind, frames, PROMPT
@@ -188,10 +188,10 @@ class KnownWorld:
     def restore(self, state):
         self.state = state
 
-    def reset(self, prompt, actions):
+    def reset(self, prompt, actions, seeds):
         end = self.frames[:, self.prompt - 1]
         rows = [next(i for i in range(len(end)) if (end[i] == p[-1]).all()) for p in prompt]
-        self.state |= {"past": (np.array(rows), 0, prompt[:, -1])}
+        self.state = {"past": (np.array(rows), 0, prompt[:, -1]), "seeds": int(seeds.sum())}
 
     def observe(self, frames, actions):
         rows, t, _ = self.state["past"]
@@ -254,12 +254,12 @@ class Counting:
     """A world that writes the number of its step, and the actions so far, into the pixels. A step has `stride` frames."""
 
     def __init__(self, stride):
-        self.stride, self.state = stride, {"seeds": 0}
+        self.stride, self.seed, self.state = stride, 0, {"seeds": 0}
 
     def restore(self, state):
         self.state = state
 
-    def reset(self, prompt, actions):
+    def reset(self, prompt, actions, seeds):
         assert actions.shape[1] == (prompt.shape[1] - 1) // self.stride
         self.state = {"seeds": 0, "step": 0, "sum": actions.sum(axis=1)}
 
@@ -293,7 +293,7 @@ class Place(KnownWorld):
     def __init__(self, memory):
         self.memory, self.state = memory, {"seeds": 0}
 
-    def reset(self, prompt, actions):
+    def reset(self, prompt, actions, seeds):
         self.state = {"seeds": 0, "start": prompt[:, -1], "at": np.zeros(len(prompt), int), "steps": 0}
 
     def step(self, actions):

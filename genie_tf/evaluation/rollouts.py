@@ -161,7 +161,7 @@ def rollout(
         shape; with `between`, `film` (M, H E, H, W, 3), all frames, and `probability` float (M, H), mean probability of the tokens
         of each action's last step.
     """
-    begin, out, steps = world.state, [], every // world.stride
+    out, steps = [], every // world.stride
 
     def hold(action: np.ndarray, true: np.ndarray | None = None) -> list[np.ndarray]:
         """The frames under an action int (B,), a list of E."""
@@ -177,8 +177,8 @@ def rollout(
 
     for first in range(0, len(prompt), batch):
         part = np.minimum(np.arange(first, first + batch), len(prompt) - 1)  # one shape: compiled once
-        world.restore(begin)
-        world.reset(prompt[part], np.repeat(prompt_actions[part], steps, axis=1))
+        # Each rollout has a seed of its own, the same under all actions: what differs is what the actions change.
+        world.reset(prompt[part], np.repeat(prompt_actions[part], steps, axis=1), world.seed + part)
         shown: dict[str, list[np.ndarray]] = {"dream": [], "instead": [], "film": [], "probability": []}
         for t in range(actions.shape[1]):
             if instead is not None:
@@ -193,7 +193,6 @@ def rollout(
                 shown["probability"].append(world.probability)
             progress.update(len(np.unique(part)) * every * (1 if instead is None else 2))
         out.append({name: np.stack(some, axis=1) for name, some in shown.items() if some})
-    world.restore(begin)
     return {name: np.concatenate([each[name] for each in out])[: len(prompt)] for name in out[0]}
 
 
