@@ -116,20 +116,31 @@ def train_agent(config: Config, steps: int) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     game = make_game(config.record, level_range(config.record, "train"), ENVIRONMENTS, config.record.seed, os.cpu_count() or 1)
     held = HeldGame(game, ENVIRONMENTS, class_of("record", config.record.source).count_actions(config.record), config.record)
-    env = VecNormalize(VecMonitor(held), norm_obs=False, gamma=PPO_SETTINGS["gamma"])
-    if file.exists():
-        model = PPO.load(file, env=env, device="cpu")
-    else:
-        model = PPO("CnnPolicy", env, seed=config.record.seed, device="cpu", **PPO_SETTINGS)
+    learn(held, file, steps, PPO_SETTINGS, config.record.seed, "agent")
+    report(config.record, file)
+
+
+def learn(game: VecEnv, file: Path, steps: int, settings: dict[str, Any], seed: int, title: str) -> None:
+    """Train PPO up to a number of decisions, from the policy in `file` on if there is one, and save it there. Closes the game.
+
+    Args:
+        game: What it plays.
+        file: The policy.
+        steps: Number of decisions, including those of earlier runs.
+        settings: Arguments of `PPO`.
+        seed: Seed of a new policy.
+        title: Title of the progress bar.
+    """
+    env = VecNormalize(VecMonitor(game), norm_obs=False, gamma=settings["gamma"])
+    model = PPO.load(file, env=env, device="cpu") if file.exists() else PPO("CnnPolicy", env, seed=seed, device="cpu", **settings)
     if model.num_timesteps < steps:
-        with tqdm(total=steps, initial=model.num_timesteps, desc="agent", unit=" decisions") as progress:
+        with tqdm(total=steps, initial=model.num_timesteps, desc=title, unit=" decisions") as progress:
             callback = Keep(file, progress)
             model.learn(steps - model.num_timesteps, callback=callback, reset_num_timesteps=False)
             callback.keep()
     else:
         print(f"done already: {file} has {model.num_timesteps} decisions; give more --steps to go on")
     env.close()
-    report(config.record, file)
 
 
 def report(config: RecordSettings, file: Path) -> None:

@@ -4,12 +4,11 @@ Only this module and `genie_tf.episodes.agent_training` need the packages of req
 """
 
 import numpy as np
-from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
 from genie_tf.config import Config
-from genie_tf.episodes.agent_training import PPO_SETTINGS, Keep
+from genie_tf.episodes.agent_training import PPO_SETTINGS, learn
 from genie_tf.episodes.agents import RandomAgent, TrainedAgent
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.recorded import controls_in, recorded_with
@@ -80,18 +79,7 @@ def train_in_dream(config: Config, steps: int) -> None:
     """
     file = config.model_folder / POLICY
     game = DreamGame(config)
-    env = VecNormalize(VecMonitor(game), norm_obs=False, gamma=SETTINGS["gamma"])
-    if file.exists():
-        model = PPO.load(file, env=env, device="cpu")
-    else:
-        model = PPO("CnnPolicy", env, seed=config.play.seed, device="cpu", **SETTINGS)
-    if model.num_timesteps < steps:
-        with tqdm(total=steps, initial=model.num_timesteps, desc="agent in the dream", unit=" actions") as bar:
-            callback = Keep(file, bar)
-            model.learn(steps - model.num_timesteps, callback=callback, reset_num_timesteps=False)
-            callback.keep()
-    else:
-        print(f"done already: {file} has {model.num_timesteps} actions; give more --steps to go on")
+    learn(game, file, steps, SETTINGS, config.play.seed, "agent in the dream")
     report(config, game.dreams.keys)
 
 
