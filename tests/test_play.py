@@ -18,7 +18,6 @@ from genie_tf.errors import UserError
 from genie_tf.latent_action.keymap import LABELS, learn_keymap
 from genie_tf.play import calibration, windowed
 from genie_tf.play.keys import keys_of
-from genie_tf.play.prompts import Prompts
 from genie_tf.play.recording import Recording, read_recording, replayed
 from genie_tf.play.session import Session
 from genie_tf.play.widget import Player
@@ -248,14 +247,13 @@ def test_an_interrupt_that_a_library_turns_into_its_own_error_still_ends_as_an_i
 
 
 def test_pictures_of_any_size_are_prompts(config, tmp_path):
-    world = World.load(config.model_folder)
-    prompts = Prompts.of_config(world, config)
+    session = Session.load(config)
+    prompts = session.prompts
     red = Image.new("RGBA", (300, 100), (255, 0, 0, 0))  # nothing but its middle is opaque
     red.paste((0, 0, 255, 255), (100, 0, 200, 100))
     red.save(tmp_path / "red.png")
     prompt = prompts.of_pictures([(tmp_path / "red.png", "red.png"), ((tmp_path / "red.png").read_bytes(), "upload")])
     assert prompt.frames.shape == (2, 64, 64, 3) and (prompt.frames[:, 8:-8, 8:-8] == (0, 0, 255)).all()
-    session = Session(world, prompts, config.play)
     session.reset(prompt)
     assert session.press("d").frames.shape == (1, 64, 64, 3)
     good = (tmp_path / "red.png").read_bytes()

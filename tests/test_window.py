@@ -37,7 +37,7 @@ def world(tiny):
 
 def begun(world, rollouts=None, pictures=()) -> Scene:
     """A scene of the world, at a prompt."""
-    prompts = Prompts.of_config(world.world, world.config, pictures) if pictures else world.prompts
+    prompts = Prompts(world.world, world.config.record_folder("test"), 4, pictures) if pictures else world.prompts
     session = Session(world.world, prompts, world.config.play)
     session.reset()
     return Scene(world.config, session, rollouts)

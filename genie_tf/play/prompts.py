@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from genie_tf.config import Config
 from genie_tf.episodes.controls import NONE
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.recorded import recorded_with
@@ -57,10 +56,6 @@ class Prompts:
             self.episodes.check_size(world.frame_size, folder)
             self.windows = self.episodes.windows(length)
         self.held = self._held()  # steps over which an action is held in the recording
-
-    @classmethod
-    def of_config(cls, world: World, config: Config, pictures: tuple[Path, ...] = ()) -> "Prompts":
-        return cls(world, config.record_folder("test"), config.play.prompt_frames, pictures)
 
     def _held(self) -> int:
         if self.world.latent_action is not None:

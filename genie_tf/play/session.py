@@ -68,7 +68,7 @@ class Session:
             UserError: a model or the recording is missing, or a file is no picture.
         """
         world = World.load(config.model_folder, config.dynamics.actions == "true", **config.play.sampling)
-        return cls(world, Prompts.of_config(world, config, pictures), config.play)
+        return cls(world, Prompts(world, config.record_folder("test"), config.play.prompt_frames, pictures), config.play)
 
     def reset(self, prompt: Prompt | None = None, seed: int | None = None) -> np.ndarray:
         """Start a new rollout.
