@@ -140,7 +140,7 @@ def test_a_person_plays_the_real_game_and_every_split_gets_an_episode(tmp_path, 
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ProcgenGame, "steps_per_second", 500.0)
-    config = Config(world="mine", record=ProcgenSettings(agent="human", hold=2), play=PlayConfig(scale=2))
+    config = Config(world="mine", record=ProcgenSettings(agent="human", hold=6), play=PlayConfig(scale=2))
     shown = []
     flip = pygame.display.flip
     monkeypatch.setattr(pygame.display, "flip", lambda: shown.append(1) or flip())
@@ -166,7 +166,7 @@ def test_a_person_plays_the_real_game_and_every_split_gets_an_episode(tmp_path, 
         first, count = level_range(config.record, split)
         assert ((recording.levels >= first) & (recording.levels < first + count)).all()
     assert {4, 7, 5} <= set(Episodes("record/mine/train").action)
-    with pytest.raises(UserError, match="hold 2 -> 3"):
+    with pytest.raises(UserError, match="hold 6 -> 3"):
         extract(Config(world="mine", record=ProcgenSettings(agent="human", hold=3)))
     with pytest.raises(UserError, match="one person"):
         extract(config, worker=0, workers=2)
