@@ -9,7 +9,7 @@ export PYTHON := $(RUN)
 export TF_CPP_MIN_LOG_LEVEL := 3
 FIND_PYTHON := for p in python3.11 python3.12 python3 python; do $$p -c 'import sys; sys.exit(not (3, 11, 5) <= sys.version_info[:3] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done
 
-.PHONY: help setup demo agent games play notebooks pairs outputs pictures screens bench test screen lint format lock clean
+.PHONY: help setup demo agent games play notebooks pairs outputs pictures screens ship bench test screen lint format lock clean
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
@@ -63,6 +63,9 @@ pictures: setup ## draw the pictures of the models in docs/ anew
 
 screens: setup ## photograph the window and the page that play the trained world, for docs/
 	@$(RUN) docs/screens.py
+
+ship: setup ## pack the trained and measured WORLD into model/shipped/, for git
+	@$(RUN) -m genie_tf.shipping --config $(CONFIG)
 
 bench: setup ## measure speed and memory, each with its limit; ROW=load measures one row
 	@$(RUN) -m benchmarks $(if $(ROW),--only $(ROW))

@@ -14,6 +14,10 @@ def world_model(guided: bool) -> str:
     return "guided_world_model" if guided else "world_model"
 
 
+MADE_BY = {IDM_MODEL: "idm_training.py", TOKENIZER: "tokenizer_training.py", world_model(False): "dream_train_tf.py"}
+SHIPPED = "shipped"  # folder in model/ with the worlds that come with the repository
+
+
 @dataclass
 class RecordSettings:
     """Settings of the recording of every source.

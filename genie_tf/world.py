@@ -1,20 +1,22 @@
 """A trained world: tokenizer, latent action model and dynamics, combined for play."""
 
+import shutil
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import ops
 
-from genie_tf.config import IDM_MODEL, TOKENIZER, world_model
+from genie_tf.config import IDM_MODEL, MADE_BY, SHIPPED, TOKENIZER, world_model
 from genie_tf.dynamics.sampling import gumbel_noise, uniform_noise
 from genie_tf.episodes.codes import fingerprint
 from genie_tf.episodes.controls import NONE
 from genie_tf.errors import UserError
+from genie_tf.files import UNFINISHED
 from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.keymap import load_keymap
 from genie_tf.training.backend import compiled, in_batches
-from genie_tf.training.loop import checkpoint_file, load_checkpoint, load_facts
+from genie_tf.training.loop import checkpoint_file, latest_checkpoint, load_checkpoint, load_facts
 
 INFERRED = 64  # maximum number of transitions in a batch
 
@@ -63,6 +65,7 @@ class World:
         self.led_by = np.arange(dynamics.actions + 1) if led_by is None else led_by
         self.span, self.stride = span, tokenizer.stride
         self.identity = ""  # fingerprint of the dynamics, which names the other models too
+        self.folder = Path()  # of the models
         self.seed, self.rng = seed, np.random.default_rng(seed)
         self.past = None  # of the dynamics
         self.memory = None  # of the tokenizer
@@ -75,7 +78,7 @@ class World:
 
     @classmethod
     def load(cls, folder: Path | str, guided: bool = False, **settings) -> "World":
-        """Load the latest checkpoints of the three models in `model/<world>`.
+        """Load the latest checkpoints of the three models in `model/<world>`, or of the shipped world of this name: see `playable`.
 
         Args:
             folder: `model/<world>`.
@@ -85,7 +88,7 @@ class World:
         Raises:
             UserError: a model is missing, or the dynamics was trained with another tokenizer or latent action model.
         """
-        folder = Path(folder)
+        folder = playable(Path(folder), guided)
         tokenizer, tokenizer_file = load_checkpoint(folder, TOKENIZER, "tokenizer_training.py")
         inputs = {"tokenizer": tokenizer_file}
         latent_action, span = None, 1
@@ -104,7 +107,7 @@ class World:
             if trained_on.get(name) != fingerprint(model_file):
                 raise UserError(f"{file.parent} was trained on another {name} model: run `python dream_train_tf.py` again")
         world = cls(tokenizer, latent_action, dynamics, keymap, led_by=led_by, span=span, **settings)
-        world.identity = fingerprint(file)
+        world.identity, world.folder = fingerprint(file), folder
         return world
 
     def infer_actions(self, frames: np.ndarray) -> np.ndarray:
@@ -235,6 +238,33 @@ def join(states: list[dict]) -> dict:
         return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else ops.concatenate(parts)
 
     return keras.tree.map_structure(joined, *states)
+
+
+def playable(folder: Path, guided: bool = False) -> Path:
+    """The folder of a world's models: `model/<world>` if its dynamics was trained there, otherwise that of the shipped world.
+
+    If no world of this name is shipped, it is `model/<world>`.
+    """
+    shipped, prefix = folder.parent / SHIPPED / folder.name, world_model(guided)
+    return folder if latest_checkpoint(folder, prefix) or not latest_checkpoint(shipped, prefix) else shipped
+
+
+def adopt(folder: Path) -> None:
+    """Copy the shipped world to `model/<world>` if no model was trained there, so that it can be measured there.
+
+    Raises:
+        UserError: some models were trained there, but no dynamics.
+    """
+    shipped = playable(folder)
+    if shipped == folder:
+        return
+    if any(latest_checkpoint(folder, prefix) for prefix in MADE_BY):
+        raise UserError(f"{folder} has no dynamics yet: run `python dream_train_tf.py`, or delete it to measure {shipped}")
+    print(f"{folder} has no models: those of {shipped} are copied there")
+    for prefix, made_by in MADE_BY.items():
+        source, unfinished = checkpoint_file(shipped, prefix, made_by).parent, folder / (prefix + UNFINISHED)
+        shutil.copytree(source, unfinished)
+        unfinished.rename(folder / source.name)
 
 
 def latent_actions_of_keys(folder: Path, codes: int, keymap: dict[str, int], actions: int) -> np.ndarray:

@@ -35,7 +35,7 @@ from genie_tf.pictures import grid
 from genie_tf.stages import actions_for_tokenizer, held_frames, load_tokenizer, train_judge
 from genie_tf.training.backend import compiled
 from genie_tf.training.loop import latest_checkpoint, load_checkpoint
-from genie_tf.world import World
+from genie_tf.world import World, adopt
 
 PLAY_STEPS = 100
 WORST = 10  # windows in the picture of the worst
@@ -166,6 +166,8 @@ def evaluate(
     settings, folder, guided = config.play, config.model_folder, config.dynamics.actions == "true"
     inception = features.load_inception(inception_weights)
     of_video = features.load_video_features(video_features) if video_features else None
+    if not guided:
+        adopt(folder)
     world = load_world(config, guided)
     moments = load_moments(config, world, guided)
     game = recorded_with(moments.episodes) if moments.true is not None else None

@@ -57,7 +57,7 @@ def name_actions(config: Config, session: Session, window: Window) -> dict[str, 
     # A key without an answer gets the code of its first key that has one, or of no key.
     for name in sorted(controls if controls is not USUAL else [NONE], key=lambda name: name != NONE):
         keymap.setdefault(name, keymap.get(control_of(keys_in(name), keymap) or "", session.world.keymap.get(name, 0)))
-    checkpoint = latest_checkpoint(config.model_folder, IDM_MODEL)
+    checkpoint = latest_checkpoint(session.world.folder, IDM_MODEL)
     assert checkpoint is not None  # the session has loaded this model
     save_keymap(checkpoint, keymap, 0)
     return keymap

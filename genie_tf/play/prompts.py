@@ -14,6 +14,7 @@ from genie_tf.episodes.recorded import recorded_with
 from genie_tf.errors import UserError
 from genie_tf.world import World
 
+PROMPTS = "prompts"  # folder of a shipped world, in place of the recording
 LARGEST = 50_000_000  # pixels of a picture: a file of a few kilobytes can unpack to gigabytes
 
 
@@ -39,7 +40,7 @@ class Prompts:
 
     Args:
         world: The world that is prompted.
-        folder: The test recording, `record/<world>/test`.
+        folder: The test recording, `record/<world>/test`. If there is none, the prompts of a shipped world take its place.
         length: Frames of a recorded prompt.
         pictures: Files of pictures. If there are any, they are the only prompt, and no recording is needed.
 
@@ -52,6 +53,8 @@ class Prompts:
         self.pictures = self.of_pictures([(path, str(path)) for path in pictures]) if pictures else None
         self.episodes: Episodes | None = None
         if not pictures:
+            if not folder.is_dir() and (world.folder / PROMPTS).is_dir():
+                folder = world.folder / PROMPTS
             self.episodes = Episodes(folder)
             self.episodes.check_size(world.frame_size, folder)
             self.windows = self.episodes.windows(length)

@@ -237,7 +237,7 @@ class Room:
         self.facts = {
             "kind": "hello", "world": config.world, "width": width, "height": height, "keys": self.keys,
             "codes": len(self.digits), "frames_per_second": config.play.frames_per_second,
-            "gallery": [prompt.name for prompt in self.gallery], "threshold": guess_threshold(config),
+            "gallery": [prompt.name for prompt in self.gallery], "threshold": guess_threshold(world),
         }  # fmt: skip
 
     # Called by the server.

@@ -68,6 +68,8 @@ class Session:
             UserError: a model or the recording is missing, or a file is no picture.
         """
         world = World.load(config.model_folder, config.dynamics.actions == "true", **config.play.sampling)
+        if world.folder != config.model_folder:
+            print(f"{config.model_folder} has no trained world: this is the shipped one, {world.folder}")
         return cls(world, Prompts(world, config.record_folder("test"), config.play.prompt_frames, pictures), config.play)
 
     def reset(self, prompt: Prompt | None = None, seed: int | None = None) -> np.ndarray:
@@ -138,10 +140,9 @@ def press_together(sessions: list[Session], keys: list[str]) -> list[Step]:
     return steps
 
 
-def guess_threshold(config: Config) -> float:
+def guess_threshold(world: World) -> float:
     """Probability below which the model is guessing, of the evaluation; 0 if it was not measured."""
-    guided = config.dynamics.actions == "true"
-    file = config.model_folder / ("guided_evaluation.json" if guided else "evaluation.json")
+    file = world.folder / ("guided_evaluation.json" if world.latent_action is None else "evaluation.json")
     if not file.exists():
         return 0.0
     figure = read_json(file, "run `python dream_evaluate_tf.py`").get("guess.threshold")

@@ -37,7 +37,7 @@ def play(config: Config, pictures: tuple[Path, ...] = (), recording: str = "") -
     with ThreadPoolExecutor(1, "model") as thread:
         scene = thread.submit(Scene.load, config, pictures, recording).result()
         size, known = scene.session.world.frame_size, scene.session.world.keymap
-        player = Player(config.play, scene, guess_threshold(config))
+        player = Player(config.play, scene, guess_threshold(scene.session.world))
         with Window(f"dreaming {config.world}", size, config.play.scale, known, instead) as window:
             begun = _run(config, player, window, thread)
         for job in (begun, thread.submit(scene.close)):
@@ -79,7 +79,7 @@ def _calibrate(config: Config, player: Player, window: Window) -> None:
     session = player.scene.session
     asked = Session(session.world, session.prompts, config.play)
     if name_actions(config, asked, window):
-        checkpoint = latest_checkpoint(config.model_folder, IDM_MODEL)
+        checkpoint = latest_checkpoint(session.world.folder, IDM_MODEL)
         assert checkpoint is not None  # the session has loaded this model
         session.world.keymap = load_keymap(checkpoint, session.world.actions)
         player.say("play goes on with the new keys", time.perf_counter())
