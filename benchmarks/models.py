@@ -274,9 +274,9 @@ def play_batch(precision: str, rollouts: int) -> dict:
     keras.mixed_precision.set_global_policy(precision)
     config = read_config(PLAIN, {})
     together, alone_ = world_of(config, None, rollouts), world_of(config, None, 1)
-    actions, stride = np.zeros(rollouts, np.int32), together.tokenizer.stride
-    rates = [rollouts * stride / s for s in times(lambda: together.step(actions))]
-    return row(rates, [stride / s for s in times(lambda: alone_.step(actions[:1]))], "frames/s; limit: one rollout at a time")
+    actions = np.zeros(rollouts, np.int32)
+    rates = [rollouts / s for s in times(lambda: together.step(actions, last=True))]
+    return row(rates, [1 / s for s in times(lambda: alone_.step(actions[:1], last=True))], "steps/s; limit: one rollout at a time")
 
 
 def measured(measure, *arguments):

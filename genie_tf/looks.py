@@ -71,8 +71,7 @@ def dreams(recording: Episodes, actions: np.ndarray, length: int, tokenizer, led
             worlds.append(World(tokenizer, None, model, {}, led_by=led_by))
         (world,) = worlds
         world.reset(films[:, : (given - 1) * stride + 1], acted[:, : given - 1])
-        frames = [world.step(acted[:, t]) for t in range(given - 1, length - 1)]
-        dream = np.stack([frame if stride == 1 else frame[:, -1] for frame in frames], axis=1)
+        dream = np.stack([world.step(acted[:, t], last=True) for t in range(given - 1, length - 1)], axis=1)
         both = [row for film, dreamt in zip(shown, dream) for row in (film, np.concatenate([film[:given], dreamt]))]
         return f"recorded frames, and below them a rollout under the same actions: its first {given} frames are given", both
 

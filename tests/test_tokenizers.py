@@ -340,12 +340,13 @@ def test_a_grid_of_delta_changes_the_picture_before_into_several_frames():
         led_by = ops.convert_to_tensor(actions[:, k - 1])
         encoded = call(model.encode)(ops.convert_to_tensor(film[:, 3 * k : 3 * k + 3]), memory, led_by)
         decoded = call(model.decode)(encoded["tokens"], encoded["memory"], led_by)
-        alone = call(model.remember)(encoded["tokens"], encoded["memory"], led_by)
+        last = call(model.decode_last)(encoded["tokens"], encoded["memory"], led_by)
         memory = decoded["memory"]
-        np.testing.assert_array_equal(alone["before"], memory["before"])
         np.testing.assert_array_equal(encoded["tokens"], out["tokens"][:, k])
         shown.append(ops.convert_to_numpy(decoded["frames"]))
         np.testing.assert_array_equal(model.context(memory), shown[-1][:, -1])
+        np.testing.assert_array_equal(last["frames"], shown[-1][:, -1])
+        keras.tree.map_structure(np.testing.assert_array_equal, last["memory"], memory)
     np.testing.assert_array_equal(shown[0], film[:, [2, 2, 2]], "the last frame of the first group is given")
     expected = ops.convert_to_numpy(to_pixels(out["reconstruction"]))
     assert np.abs(np.concatenate(shown, axis=1).astype(int) - expected).max() <= 1
@@ -364,8 +365,13 @@ def test_a_step_of_a_world_predicts_all_frames_of_a_group():
     for begin in (prompt, np.concatenate([prompt[:, [0, 0]], prompt], axis=1), prompt[:, -1:]):  # 6 frames are 2 groups, padded
         actions, seeds = np.ones((2, (len(begin[0]) - 1) // 4), int), np.array([1, 2])
         np.testing.assert_array_equal(world.reset(begin, actions, seeds), prompt[:, -1])
+        before = world.state
         shown.append(world.step(np.array([0, 1])))
     assert shown[0].shape == (2, 4, 16, 16, 3) and shown[0].dtype == np.uint8
+    after = world.state
+    world.restore(before)
+    np.testing.assert_array_equal(world.step(np.array([0, 1]), last=True), shown[-1][:, -1])
+    keras.tree.map_structure(np.testing.assert_array_equal, world.state, after)
     np.testing.assert_array_equal(shown[0], shown[1])
     assert (shown[0] != shown[2]).any()
     own = reconstruct(tokenizer, prompt[:, 1:], np.zeros((2, 1), int))[1]

@@ -164,11 +164,11 @@ def rollout(
     out, steps = [], every // world.stride
 
     def hold(action: np.ndarray, true: np.ndarray | None = None) -> list[np.ndarray]:
-        """The frames under an action int (B,), a list of E."""
+        """The frames under an action int (B,): a list of E with `between`, otherwise those at the ends of its steps."""
         frames: list[np.ndarray] = []
         for step in range(steps):
-            before, shown = world.state, world.step(action)
-            frames += [shown] if world.stride == 1 else list(np.moveaxis(shown, 1, 0))
+            before, shown = world.state, world.step(action, last=not between)
+            frames += list(np.moveaxis(shown, 1, 0)) if between and world.stride > 1 else [shown]
             if true is not None:
                 world.restore(before | {"seeds": world.state["seeds"]})
                 seen = true[:, step * world.stride : (step + 1) * world.stride]

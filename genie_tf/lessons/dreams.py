@@ -181,7 +181,7 @@ def flow(config: Config, steps: int = 12, seed: int = 3) -> Figure:
     actions = np.repeat(rng.choice(list(world.keymap.values()), -(-steps // 3)), 3)[:steps]
     names = {code: key for key, code in world.keymap.items()}
     for action in actions:
-        shown.append(world.step(np.array([action])).reshape(-1, *world.frame_size, 3)[-1])
+        shown.append(world.step(np.array([action]), last=True)[0])
         tokens.append(ops.convert_to_numpy(world.tokens)[0])
     figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1, 2), squeeze=False)[:, 0]

@@ -140,7 +140,7 @@ class DreamVectorEnv(VectorEnv):
             started = split(self.state) if begun.any() else []
             self.world.restore(self.state)
             for _ in range(self.prompts.held):
-                frames = self.world.step(self.actions[actions]).reshape(self.num_envs, -1, *self.world.frame_size, 3)[:, -1]
+                frames = self.world.step(self.actions[actions], last=True)
             self.state = self.world.state
             if begun.any():  # a rollout that has just begun is not stepped
                 self.state = join([old if new_begun else new for old, new, new_begun in zip(started, split(self.state), begun)])

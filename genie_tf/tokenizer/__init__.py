@@ -20,6 +20,7 @@ token grid stands for S frames: grid k for the frames k S … k S + S - 1.
   frames; a tokenizer that needs no actions does not read it.
 - `decode(tokens, memory, led_by)`: from the next tokens int32 (B, N) to a dict: `frames` uint8, of the shape that `encode` takes,
   and `memory`, in which the decoder has shown them.
+- `decode_last(tokens, memory, led_by)`: the same with only the last of the S frames, uint8 (B, H, W, 3), which may take less time.
 - `remember(tokens, memory, led_by)`: the `memory` of `decode` alone, which may take less time.
 - `given`: number of token grids at the start of a film whose frames are remembered as they are, so that tokens do not show them.
 - `context(memory)`: the pictures uint8 (B, H, W, 3) that the next tokens change; None if tokens stand for themselves.

@@ -19,6 +19,11 @@ class Tokenizer(SelfSupervisedModel):
         """The memory of `decode` alone."""
         return self.decode(tokens, memory, led_by)["memory"]
 
+    def decode_last(self, tokens, memory, led_by):
+        """`decode`, but only the last of the S frames, uint8 (B, H, W, 3)."""
+        decoded = self.decode(tokens, memory, led_by)
+        return decoded if self.stride == 1 else decoded | {"frames": decoded["frames"][:, -1]}
+
     def context(self, memory):
         """The pictures that the next tokens change: none, as tokens stand for themselves."""
         return None

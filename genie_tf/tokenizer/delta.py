@@ -297,10 +297,14 @@ class DeltaTokenizer(Tokenizer):
         picture = to_pixels(self._picture(context, self.quantizer.lookup(codes)))
         return {"before": ops.where(known[:, None, None, None], picture, before), "known": ops.ones_like(known)}
 
-    def decode(self, tokens, memory, led_by):
+    def decode_last(self, tokens, memory, led_by):
         after = self.remember(tokens, memory, led_by)
+        return {"frames": after["before"], "memory": after}
+
+    def decode(self, tokens, memory, led_by):
         if self.stride == 1:
-            return {"frames": after["before"], "memory": after}
+            return self.decode_last(tokens, memory, led_by)
+        after = self.remember(tokens, memory, led_by)
         between = to_pixels(self._all_between(memory["before"], after["before"], self._shifts_of(tokens)))
         between = ops.where(memory["known"][:, None, None, None, None], between, after["before"][:, None])
         return {"frames": ops.concatenate([between, after["before"][:, None]], axis=1), "memory": after}
