@@ -140,6 +140,20 @@ def test_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
     assert (tmp_path / "model_1" / loop.WEIGHTS).read_bytes() == before
 
 
+def test_ctrl_c_while_a_model_is_loaded_is_not_lost(tmp_path, monkeypatch):
+    """Keras itself goes on without the weights."""
+    model = ConvTokenizer({"kind": "finite_scalar", "levels": [4, 4]}, width=8)
+    model.build()
+    loop.save_checkpoint(model, tmp_path, "Model", 1, {})
+
+    def interrupted(self, input_shape=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ConvTokenizer, "build", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.load_checkpoint(tmp_path, "Model", "tokenizer_training.py")
+
+
 def test_schedule_rises_stays_and_falls():
     schedule = Schedule(peak=1.0, steps=1000, warmup=100, decay=0.4)
     values = [float(schedule(step)) for step in (0, 49, 99, 300, 600, 800, 1000)]

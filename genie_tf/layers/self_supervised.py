@@ -21,6 +21,9 @@ class SelfSupervisedModel(keras.Model):
         """Show further scalars of the outputs as metrics."""
         self.averages.update({name: keras.metrics.Mean(name=name) for name in names})
 
+    def build_from_config(self, config):
+        self.build()  # Keras's own swallows every error of it, and Ctrl-C too
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         return y_pred["loss"]
 
