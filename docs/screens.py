@@ -30,7 +30,7 @@ PHONE, DESK = (360, 640), (760, 640)
 
 
 def window(target: Path) -> None:
-    """The dream beside the real game, after two seconds of walking, with the figures."""
+    """The dream beside the real game, after a second of walking, with the figures."""
     screen = Screen(1400, 700)
     try:
         with played(".", "--play.seed", "2", "--play.scale", "6", DISPLAY=screen.display, SDL_VIDEODRIVER="x11"):
@@ -40,7 +40,7 @@ def window(target: Path) -> None:
             screen.do("key", "o")
             time.sleep(3)
             screen.do("keydown", "d")
-            time.sleep(2.2)
+            time.sleep(1.2)
             screen.look(*screen.window()).save(target, optimize=True)
     finally:
         screen.close()
@@ -56,7 +56,7 @@ def page(target: Path) -> None:
                 tab.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
                 wait_for(lambda: tab.run("document.body.dataset.step > 2"), "dream on the page")
                 tab.key("keyDown", "d")
-                time.sleep(2.5)
+                time.sleep(1.2)
                 shots.append(base64.b64decode(tab.call("Page.captureScreenshot")["data"]))
                 tab.key("keyUp", "d")
         finally:

@@ -41,7 +41,8 @@ FAILURES = (  # what a world does badly, with the figures that show it
 )
 CARD = """# {world}
 
-{data}, without action labels. Trained with `configs/{world}.yaml`: `make demo WORLD={world}` makes this world again.
+{data}, without action labels. Trained with `configs/{world}.yaml`, for as many steps as the table says. `make demo WORLD={world}`
+trains such a world anew.
 
 ![Held-out levels. Each group of three rows: recorded, reconstructed by the tokenizer, dreamt](strips.png)
 
