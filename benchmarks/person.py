@@ -211,7 +211,7 @@ def browser() -> dict:
 
 def address_of(process: subprocess.Popen) -> str:
     assert process.stdout is not None
-    return next(word for word in process.stdout.readline().split() if word.startswith("http"))
+    return next(word for line in process.stdout for word in line.split() if word.startswith("http"))
 
 
 def players(count: int, least: float) -> dict:

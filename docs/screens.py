@@ -36,9 +36,9 @@ def window(target: Path) -> None:
         with played(".", "--play.seed", "2", "--play.scale", "6", DISPLAY=screen.display, SDL_VIDEODRIVER="x11"):
             screen.window()
             time.sleep(25)  # it compiles
-            screen.do("key", "b")
-            screen.do("key", "o")
-            time.sleep(3)
+            for key in "bor":
+                screen.do("key", key)
+            time.sleep(2)
             screen.do("keydown", "d")
             time.sleep(1.2)
             screen.look(*screen.window()).save(target, optimize=True)
