@@ -11,6 +11,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -132,7 +133,7 @@ def test_a_slow_browser_gets_the_newest_picture():
 
 def test_steps_that_are_due_are_one_batch():
     """No step waits for the key of another player, and the step of a new key comes earlier."""
-    world = SimpleNamespace(keymap={"none": 0, "a": 1}, actions=2, stride=1, frame_size=(8, 8))
+    world = SimpleNamespace(keymap={"none": 0, "a": 1}, actions=2, stride=1, frame_size=(8, 8), folder=Path(), latent_action=None)
     session = SimpleNamespace(world=world, prompts=SimpleNamespace(gallery=lambda count: []))
 
     async def scene():

@@ -197,15 +197,15 @@ class KnownWorld:
         rows, t, _ = self.state["past"]
         self.state = self.state | {"past": (rows, t + 1, frames)}
 
-    def step(self, actions):
-        rows, t, last = self.state["past"]
+    def step(self, actions, last=False):
+        rows, t, before = self.state["past"]
         truth = self.frames[rows, min(self.prompt + t, self.frames.shape[1] - 1)]
         if self.kind == "copies":
-            frame = last
+            frame = before
         elif self.kind == "is the game":
             frame = truth
         elif self.kind == "ignores":
-            frame = np.random.default_rng(self.state["seeds"]).integers(0, 256, last.shape).astype(np.uint8)
+            frame = np.random.default_rng(self.state["seeds"]).integers(0, 256, before.shape).astype(np.uint8)
         else:  # "obeys": right only under the true actions of this test
             frame = np.where((np.asarray(actions) != t % 3)[:, None, None, None], 255 - truth, truth)
         self.probability = np.full(len(rows), 0.5)
@@ -263,28 +263,29 @@ class Counting:
         assert actions.shape[1] == (prompt.shape[1] - 1) // self.stride
         self.state = {"seeds": 0, "step": 0, "sum": actions.sum(axis=1)}
 
-    def step(self, actions):
+    def step(self, actions, last=False):
         step, total = self.state["step"], self.state["sum"] + actions
         self.state = {"seeds": 0, "step": step + 1, "sum": total}
         self.probability = np.full(len(actions), 0.5)
         frames = np.zeros((len(actions), self.stride, 8, 8, 3), np.uint8)
         frames[..., 0] = (step * self.stride + 1 + np.arange(self.stride))[:, None, None]
         frames[..., 1] = total[:, None, None, None]
-        return frames if self.stride > 1 else frames[:, 0]
+        return frames[:, -1] if last or self.stride == 1 else frames
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_an_action_is_held_over_its_frames(stride):
     actions, prompt = np.array([[1, 0, 2], [0, 3, 1]]), np.zeros((2, 9, 8, 8, 3), np.uint8)
     steps = 4 // stride
-    shown = rollout(
-        Counting(stride), prompt, np.array([[1, 0], [0, 0]]), actions, Silent(), 2, instead=actions + 1, every=4, between=True
-    )
+    asked = (Counting(stride), prompt, np.array([[1, 0], [0, 0]]), actions, Silent(), 2, actions + 1)
+    shown = rollout(*asked, every=4, between=True)
     assert shown["film"][0, :, 0, 0, 0].tolist() == list(range(1, 13)), "all frames, in order"
     sums = steps * (np.cumsum(actions, axis=1) + np.array([[1], [0]]))
     np.testing.assert_array_equal(shown["dream"][:, :, 0, 0, 1], sums, "the frames at the ends of the actions")
     np.testing.assert_array_equal(shown["dream"], shown["film"][:, 3::4])
     np.testing.assert_array_equal(shown["instead"][:, :, 0, 0, 1], sums + steps, "the last action held anew, all of it")
+    for name, frames in rollout(*asked, every=4).items():
+        np.testing.assert_array_equal(frames, shown[name], "the same without the frames between")
 
 
 class Place(KnownWorld):
@@ -296,7 +297,7 @@ class Place(KnownWorld):
     def reset(self, prompt, actions, seeds):
         self.state = {"seeds": 0, "start": prompt[:, -1], "at": np.zeros(len(prompt), int), "steps": 0}
 
-    def step(self, actions):
+    def step(self, actions, last=False):
         now = dict(self.state, at=self.state["at"] + np.asarray(actions) - 1, steps=self.state["steps"] + 1)
         self.state = now
         lost = now["steps"] > self.memory
