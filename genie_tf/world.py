@@ -255,7 +255,7 @@ def playable(folder: Path, guided: bool = False) -> Path:
 
 
 def adopt(folder: Path) -> None:
-    """Copy the shipped world to `model/<world>` if no model was trained there, so that it can be measured there.
+    """Copy the shipped world, prompts included, to `model/<world>` if no model was trained there, so that it can be measured there.
 
     Raises:
         UserError: some models were trained there, but no dynamics.
@@ -266,9 +266,9 @@ def adopt(folder: Path) -> None:
     if any(latest_checkpoint(folder, prefix) for prefix in MADE_BY):
         raise UserError(f"{folder} has no dynamics yet: run `python dream_train_tf.py`, or delete it to measure {shipped}")
     print(f"{folder} has no models: those of {shipped} are copied there")
-    for prefix, made_by in MADE_BY.items():
-        source, unfinished = checkpoint_file(shipped, prefix, made_by).parent, folder / (prefix + UNFINISHED)
-        shutil.copytree(source, unfinished)
+    for source in sorted(shipped.iterdir()):  # the dynamics last, as it makes the world playable
+        unfinished = folder / (source.name + UNFINISHED)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, unfinished)
         unfinished.rename(folder / source.name)
 
 

@@ -10,6 +10,7 @@ import pytest
 from conftest import Place, copied, refused
 
 from genie_tf.config import IDM_MODEL, MADE_BY, world_model
+from genie_tf.play.prompts import PROMPTS
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,7 @@ def test_a_trained_world_goes_before_the_shipped_one(shipped, tiny, tmp_path):
     folder.mkdir()
     adopt(folder)
     assert playable(folder) == folder
+    assert any((folder / PROMPTS).glob("*.b2nd")), "it can be played without a recording as before"
     adopt(folder)  # once is enough
     assert len(list(folder.glob(f"{IDM_MODEL}_[0-9]*"))) == 1
 
