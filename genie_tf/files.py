@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 from genie_tf.errors import UserError
 
 UNFINISHED = ".tmp"
+BLOCK = 1 << 20  # bytes read at once
 _held: set[Path] = set()  # locks of this process
 
 
@@ -30,6 +32,15 @@ def write_whole(path: Path, write: Callable) -> None:
         if isinstance(error, OSError) and error.errno is None:  # NumPy raises this for an incomplete write
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
+
+
+def checksum(path: Path) -> str:
+    """CRC-32 of a file, in eight hexadecimal digits."""
+    value = 0
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            value = zlib.crc32(block, value)
+    return f"{value:08x}"
 
 
 def save_array(path: Path, array: np.ndarray) -> None:

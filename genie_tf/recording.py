@@ -1,11 +1,11 @@
-"""The commands of `extract.py`: record, import, export, describe."""
+"""The commands of `extract.py`: record, import, export, describe, verify."""
 
 import dataclasses
 import os
 from pathlib import Path
 
 from genie_tf.config import Config
-from genie_tf.episodes.describe import describe_recording
+from genie_tf.episodes.describe import describe_recording, verify_recording
 from genie_tf.episodes.recorder import record
 from genie_tf.episodes.video import VideoImport, export_videos, import_videos
 from genie_tf.errors import UserError
@@ -24,20 +24,24 @@ def extract(
     export: str | None = None,
     crf: int = 0,
     describe: str | None = None,
+    verify: str | None = None,
 ) -> None:
-    """Record an agent or a person, import videos, export a recording, or describe it. Arguments: see `extract.py --help`.
+    """Record an agent or a person, import videos, or export, describe or verify a recording. Arguments: see `extract.py --help`.
 
     Raises:
         UserError: the arguments or the files are invalid.
     """
     config = dataclasses.replace(config, world=name or config.world)
-    asked = [option for option, value in (("--video", video), ("--export", export), ("--describe", describe)) if value]
+    others = {"--video": video, "--export": export, "--describe": describe, "--verify": verify}
+    asked = [option for option, value in others.items() if value]
     if len(asked) > 1:
         raise UserError(f"{' and '.join(asked)} at once: give one of them")
     if not 0 <= worker < workers:
         raise UserError(f"worker {worker} of {workers}: count workers from 0")
     if describe:
         describe_recording(Path(describe))
+    elif verify:
+        verify_recording(Path(verify))
     elif export:
         export_videos(config, crf, worker, workers)
     elif video:

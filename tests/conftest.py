@@ -209,11 +209,11 @@ def start(place, *command, **environment: str):
     )  # fmt: skip
 
 
-def wait_for(condition, seconds=90):
+def wait_for(condition, seconds=90, pause=0.05):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came so far"
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def run_on_full_disk(place, script, *options, room=100_000):

@@ -9,6 +9,7 @@ import pytest
 from conftest import COINRUN
 
 from genie_tf.episodes.dataset import Episodes, batches, spread
+from genie_tf.episodes.describe import verify_recording
 from genie_tf.episodes.format import BLOCK, UNKNOWN, Episode, EpisodeWriter, episode_dtype
 from genie_tf.episodes.procgen_game import ProcgenSettings
 from genie_tf.episodes.recorder import SHARDS, SPLITS, record, record_shard, shard_game, shard_levels
@@ -101,7 +102,7 @@ def files_of(folder):
     return {file.relative_to(folder): file.read_bytes() for file in sorted(folder.rglob("*.npy"))}
 
 
-def test_same_seed_same_episodes_whatever_the_workers_and_interruptions(tmp_path, monkeypatch):
+def test_same_seed_same_episodes_whatever_the_workers_interruptions_and_damage(tmp_path, monkeypatch, capsys):
     config = ProcgenSettings(train_frames=128 * 20, validation_frames=128, test_frames=128, train_levels=80)
     monkeypatch.chdir(tmp_path)
     record(config, "one")
@@ -111,12 +112,25 @@ def test_same_seed_same_episodes_whatever_the_workers_and_interruptions(tmp_path
     assert one == files_of(tmp_path / "record" / "three")
 
     train = tmp_path / "record" / "three" / "train"
+    verify_recording(Path("record/three"))
+    (train / "shard01_env01_0000.npy").unlink()
+    flipped = bytearray((train / "shard02_env00_0000.npy").read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    (train / "shard02_env00_0000.npy").write_bytes(flipped)
+    with pytest.raises(
+        UserError, match=r"2 of \d+ episodes.*delete record/three/train/shard01.json record/three/train/shard02.json"
+    ):
+        verify_recording(Path("record/three"))
+    said = capsys.readouterr().out
+    assert "shard02_env00_0000.npy is damaged" in said and "shard01_env01_0000.npy is missing" in said
+    (train / "shard01.json").unlink()
     (train / "shard02.json").unlink()  # as a kill leaves it: no mark of the end, half a file, a missing episode
     (train / "shard02_env00_0999.npy.tmp").write_bytes(b"half")
     (train / "shard02_env01_0000.npy").unlink()
     record(config, "three")
     assert one == files_of(tmp_path / "record" / "three")
     assert not list(train.glob("*.tmp"))
+    verify_recording(Path("record/three"))
     assert json.loads((train / "shard02.json").read_text())["frames"] == 16 * 20
 
 

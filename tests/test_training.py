@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from keras import ops
 
 from genie_tf.cloning import ClonedPolicy
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
+from genie_tf.episodes.dataset import batches
 from genie_tf.errors import UserError
 from genie_tf.tokenizer.conv import ConvSettings, ConvTokenizer
 from genie_tf.training import live, loop
@@ -74,18 +76,79 @@ def run(name, folder, settings, kill_at=None):
     return train("test", make, draw, validation, folder, "model", "test.py", settings, {"recording": "1"})
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
-def test_resumed_run_ends_where_an_uninterrupted_one_ends(name, tmp_path):
-    settings = TOKENIZER if name == "tokenizer" else Settings()
+def stop_at(step, monkeypatch):
+    """Ctrl-C after this step of a run."""
+    steps = itertools.count(1)
+
+    def counted(self, batch, logs=None):
+        if next(steps) == step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop._Progress, "on_train_batch_end", counted)
+
+
+@pytest.mark.parametrize(("name", "how"), [("dynamics", "killed"), ("policy", "stopped"), ("tokenizer", "stopped")])
+def test_resumed_run_ends_where_an_uninterrupted_one_ends(name, how, tmp_path, monkeypatch):
+    """Killed, it goes on from the last epoch. Stopped by Ctrl-C, it goes on from the last step."""
+    settings, parts = TOKENIZER if name == "tokenizer" else Settings(), tmp_path / "parts"
     whole = run(name, tmp_path / "whole", settings)
-    with pytest.raises(Exception, match="Killed"):
-        run(name, tmp_path / "parts", settings, kill_at=8)  # in the third epoch
-    assert latest_checkpoint(tmp_path / "parts", "model").name == "model_2"
-    resumed = run(name, tmp_path / "parts", settings)
+    if how == "killed":
+        with pytest.raises(Exception, match="Killed"):
+            run(name, parts, settings, kill_at=8)  # in the third epoch
+    else:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            stop_at(8, patch)
+            run(name, parts, settings)
+        assert json.loads((parts / "model_2.part" / loop.FACTS).read_text())["part"]["step"] == 2
+    assert latest_checkpoint(parts, "model").name == "model_2"
+    resumed = run(name, parts, settings)
+    assert not list(parts.glob("*.part"))
     one, other = (keras.saving.load_model(checkpoint / loop.WEIGHTS) for checkpoint in (whole, resumed))
     assert int(one.optimizer.iterations) == int(other.optimizer.iterations) == 12
     for a, b in zip([*one.weights, *one.optimizer.variables], [*other.weights, *other.optimizer.variables]):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6, err_msg=a.path)
+    for one, other in zip(*(json.loads((end / loop.FACTS).read_text())["history"] for end in (whole, resumed))):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_a_stop_before_the_first_epoch_s_end_and_one_of_other_settings(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(1, patch)
+        run("dynamics", tmp_path, Settings(epochs=1))
+    part = tmp_path / "model_0.part"
+    assert part.exists()
+    shutil.copytree(part, tmp_path / "kept")
+    run("dynamics", tmp_path, Settings(epochs=1))
+    shutil.copytree(tmp_path / "kept", part)  # a run may end before it is deleted
+    before = (tmp_path / "model_1" / loop.WEIGHTS).read_bytes()
+    run("dynamics", tmp_path, Settings(epochs=1))
+    assert not list(tmp_path.glob("*.part")) and (tmp_path / "model_1" / loop.WEIGHTS).read_bytes() == before
+    shutil.copytree(tmp_path / "kept", tmp_path / "other" / "model_0.part")
+    drawn = []
+    monkeypatch.setattr(loop, "batches", lambda *arguments: drawn.append(arguments[-1]) or batches(*arguments))
+    run("dynamics", tmp_path / "other", Settings(epochs=1, seed=8))
+    assert drawn == [0]  # with other settings, from the first step on
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_goes_on(tmp_path, capsys):
+    """The tenth epoch is kept beside the last one."""
+    few = {"steps_per_epoch": 1}
+    run("dynamics", tmp_path, Settings(epochs=12, **few))
+    whole = (tmp_path / "model_12" / loop.WEIGHTS).read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    (tmp_path / "model_12" / loop.WEIGHTS).write_bytes(flipped)
+    run("dynamics", tmp_path, Settings(epochs=12, **few))
+    said = capsys.readouterr().out
+    assert "model_12/model.keras is damaged" in said and "kept as model_12.damaged, going on from model_10" in said
+    assert {path.name for path in tmp_path.glob("model_*") if path.is_dir()} == {"model_10", "model_12", "model_12.damaged"}
+    one, other = (keras.saving.load_model(tmp_path / name / loop.WEIGHTS) for name in ("model_10", "model_12"))
+    assert int(one.optimizer.iterations) == 10 and int(other.optimizer.iterations) == 12
+    for name in ("model_10", "model_12"):
+        (tmp_path / name / loop.FACTS).write_text("")
+    run("dynamics", tmp_path, Settings(epochs=1, **few))
+    said = capsys.readouterr().out
+    assert "model_10.damaged, going on from the beginning" in said and latest_checkpoint(tmp_path, "model").name == "model_1"
 
 
 def test_a_loss_that_is_no_number_ends_the_training_and_the_last_good_weights_are_kept(tmp_path):
@@ -97,7 +160,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_the_last_good_weights_ar
         pytest.MonkeyPatch.context() as patch,
         pytest.raises(UserError, match=r"step 1 of epoch 3.*model_2 is kept.*learning_rate"),
     ):
-        patch.setattr(loop, "load_checkpoint", lambda *_, **__: (model, None))
+        patch.setattr(loop, "_load", lambda *_, **__: (model, None))
         run("dynamics", tmp_path, Settings())
     assert (tmp_path / "model_2" / loop.WEIGHTS).read_bytes() == before and not list(tmp_path.glob("model_3*"))
     run("dynamics", tmp_path, Settings(epochs=3))
@@ -189,8 +252,7 @@ def test_a_training_s_figure_says_how_long_it_lasts_and_leaves_epochs_out_when_d
 
     draw = live.draw
     monkeypatch.setattr(live, "draw", lambda *arguments: drawn.append(arguments) or draw(*arguments))
-    figure = live.LiveFigure("test", history, tmp_path / "loss.png", look, live=False)
-    figure.set_params({"epochs": 10})
+    figure = live.LiveFigure("test", history, 10, tmp_path / "loss.png", look, live=False)
     figure.on_train_begin()
     for epoch in range(10):
         clock[0] += 30.0

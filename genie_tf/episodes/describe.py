@@ -1,4 +1,4 @@
-"""Statistics of a recording, and a contact sheet."""
+"""Statistics of a recording, a contact sheet, and a look for damaged files."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.format import UNKNOWN
 from genie_tf.episodes.recorder import SPLITS
 from genie_tf.errors import UserError
-from genie_tf.files import write_whole
+from genie_tf.files import checksum, read_json, write_whole
 
 SHEET = (6, 12)  # rows and columns of the contact sheet
 STILL = 1.0  # mean absolute difference of two frames, of 255, below which a transition counts as still
@@ -99,3 +99,30 @@ def describe_recording(folder: Path) -> None:
     write_whole(target, lambda file: figure.savefig(file, format="png", dpi=110))
     plt.close(figure)
     print(f"wrote {target}")
+
+
+def verify_recording(folder: Path) -> None:
+    """Compare every episode of `record/<world>` with the checksum that was written beside it.
+
+    Raises:
+        UserError: there is no recording, or an episode is damaged or missing.
+    """
+    facts = sorted([*folder.glob("*/shard*.json"), *folder.glob("*.json")])
+    mend = "delete it, and run ./data_collect.bash with the same settings"
+    expected = [
+        (file, file.parent / name, value) for file in facts for name, value in read_json(file, mend).get("checksums", {}).items()
+    ]
+    if not expected:
+        raise UserError(f"{folder} has no checksums: give a recording such as record/coinrun_plain, made by this version")
+    damaged = []
+    for file, path, value in tqdm(expected, desc=f"verify {folder}", unit=" episodes", delay=1):
+        if not path.exists() or checksum(path) != value:
+            tqdm.write(f"{path} is {'damaged' if path.exists() else 'missing'}")
+            damaged.append(file)
+    if damaged:
+        anew = " ".join(map(str, sorted(set(damaged))))
+        raise UserError(
+            f"{len(damaged)} of {len(expected)} episodes are damaged or missing: delete {anew}, and run ./data_collect.bash with "
+            "the same settings, which records them anew"
+        )
+    print(f"{len(expected)} episodes of {folder} are as they were recorded")

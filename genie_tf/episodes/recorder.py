@@ -17,7 +17,7 @@ from genie_tf.episodes.agents import POLICY, make_agent
 from genie_tf.episodes.controls import Controls
 from genie_tf.episodes.format import EpisodeWriter
 from genie_tf.errors import UserError
-from genie_tf.files import UNFINISHED, claimed, read_json, write_json
+from genie_tf.files import UNFINISHED, checksum, claimed, read_json, write_json
 from genie_tf.kinds import class_of
 
 SPLITS = ("train", "validation", "test")
@@ -74,12 +74,13 @@ def record_shard(config: RecordSettings, split: str, shard: int, folder: Path, p
     episodes would instead favour short episodes.
 
     Returns:
-        Statistics: `episodes`; `cut`, those cut by the end of the recording; `frames`; `reward`, the sum of rewards.
+        Statistics: `episodes`; `cut`, those cut by the end of the recording; `frames`; `reward`, the sum of rewards; `checksums` of
+        the episodes' files, by name.
     """
     env = shard_game(config, split, shard, threads)
     agent = make_agent(config, controls_of(config), policy, ENVIRONMENTS, [config.seed, SPLITS.index(split), shard])
     frames_each = -(-getattr(config, f"{split}_frames") // (SHARDS * ENVIRONMENTS))
-    stats = {"episodes": 0, "cut": 0, "frames": 0, "reward": 0.0}
+    stats: dict = {"episodes": 0, "cut": 0, "frames": 0, "reward": 0.0, "checksums": {}}
     running: dict[int, EpisodeWriter] = {}  # the episode of each environment
     filmed = np.zeros(ENVIRONMENTS, int)  # recorded frames of each environment, in all its episodes
     begun = np.zeros(ENVIRONMENTS, int)  # number of episodes that each environment has begun
@@ -95,6 +96,7 @@ def record_shard(config: RecordSettings, split: str, shard: int, folder: Path, p
             stats["episodes"] += 1
             stats["cut"] += cut
             stats["frames"] += episode.length
+            stats["checksums"][episode.path.name] = checksum(episode.path)
 
     try:
         while running or (filmed < frames_each).any():

@@ -18,7 +18,7 @@ from genie_tf.episodes.format import UNKNOWN, EpisodeWriter, episode_dtype
 from genie_tf.episodes.recorder import SPLITS, check_size, claim, controls_of, recorded
 from genie_tf.episodes.resize import resized
 from genie_tf.errors import UserError
-from genie_tf.files import save_array, write_json, write_whole
+from genie_tf.files import checksum, save_array, write_json, write_whole
 
 SIDECAR_DTYPE = np.dtype([(name, episode_dtype((1, 1))[name]) for name in ("action", "reward", "first", "level")])
 KEYFRAME_EVERY = 16
@@ -264,7 +264,7 @@ def import_video(
         progress: Counts decoded frames.
 
     Returns:
-        Statistics: `episodes`, `frames`, and `fault`, the error that ended the import, or None.
+        Statistics: `episodes`, `frames`, `fault`, the error that ended the import, or None, and `checksums` of the episodes' files.
     """
     root, labels = Path("record") / config.world, sidecar_of(video)
     if labels is not None:
@@ -273,8 +273,13 @@ def import_video(
     if video.parent.name in SPLITS:
         fixed = video.parent.name
     length = 0 if fixed else count_frames(video)
-    stats: dict = {"episodes": 0, "frames": 0, "fault": None}
+    stats: dict = {"episodes": 0, "frames": 0, "fault": None, "checksums": {}}
     episode, in_split, before = None, "", np.zeros(64)
+
+    def close(episode: EpisodeWriter) -> None:
+        episode.close()
+        stats["checksums"][f"{episode.path.parent.name}/{episode.path.name}"] = checksum(episode.path)
+
     try:
         for kept in frames_of(video, options, threads, progress):
             split = fixed or TENTHS[min(10 * kept["index"] // max(length, 1), 9)]
@@ -283,7 +288,7 @@ def import_video(
             before = now
             if episode is None or new_scene or split != in_split:
                 if episode is not None:
-                    episode.close()
+                    close(episode)
                 name, in_split = f"video{number:05d}_{stats['episodes']:04d}.{config.record.format}", split
                 episode = EpisodeWriter(root / split / name, options.size)
                 stats["episodes"] += 1
@@ -301,7 +306,7 @@ def import_video(
             episode.abandon()
         raise
     if episode is not None:
-        episode.close()
+        close(episode)
     if stats["fault"] is None and not stats["frames"]:
         stats["fault"] = "it has no frames"
     if stats["fault"]:

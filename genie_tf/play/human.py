@@ -8,7 +8,7 @@ from genie_tf.config import Config
 from genie_tf.episodes.controls import NONE, Controls, control_of
 from genie_tf.episodes.format import EpisodeWriter
 from genie_tf.episodes.recorder import SPLITS, check, claim, controls_of, facts_of, level_range, make_game, recorded
-from genie_tf.files import read_json, write_json
+from genie_tf.files import checksum, read_json, write_json
 from genie_tf.play.window import Window
 
 ORDER = (*SPLITS, *["train"] * 7)  # splits of ten episodes; after three episodes, every split has one
@@ -31,6 +31,7 @@ def record_human(config: Config) -> None:
     if summary.exists():  # it counts the episodes; a new file would start at 0 and overwrite them
         read_json(summary, f"move {root} away, or name another --world", "config", "episodes")
     stats = recorded(summary, wanted) or {"episodes": 0, "cut": 0, "frames": 0, "reward": 0.0}
+    stats.setdefault("checksums", {})
     instead = "let an agent play instead, --record.agent controls"
     size, scale = (config.record.height, config.record.width), config.play.scale
     with claim(root, "human"), Window(f"recording {config.world}", size, scale, controls, instead) as window:
@@ -87,4 +88,5 @@ def record_level(config: Config, controls: Controls, root: Path, stats: dict, wi
     episode.close()
     stats["episodes"], stats["cut"] = number + 1, stats["cut"] + (not over)
     stats["frames"] += episode.length
+    stats["checksums"][f"{split}/{episode.path.name}"] = checksum(episode.path)
     return "q" not in left_by

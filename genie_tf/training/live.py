@@ -27,26 +27,27 @@ class LiveFigure(keras.callbacks.Callback):
     Args:
         title: Name of the training.
         history: One dict per epoch, as in history.csv. Other code appends to it before this callback runs.
+        epochs: Epochs of the whole training.
         path: PNG to write.
         look: Function from the model to the pictures. None: the figure has none.
         live: Whether to show the figure in the running notebook.
     """
 
-    def __init__(self, title: str, history: list[dict], path: Path, look: Look | None, live: bool):
+    def __init__(self, title: str, history: list[dict], epochs: int, path: Path, look: Look | None, live: bool):
         super().__init__()
-        self.title, self.history, self.path, self.look, self.live = title, history, path, look, live
+        self.title, self.history, self.epochs, self.path, self.look, self.live = title, history, epochs, path, look, live
         self.display, self.drawing = None, 0.0
 
     def on_train_begin(self, logs=None):
         self.begin, self.before = time.monotonic(), len(self.history)
 
     def on_epoch_end(self, epoch, logs=None):
-        begin, last = time.monotonic(), epoch + 1 == self.params["epochs"]
+        begin, last = time.monotonic(), epoch + 1 == self.epochs
         if not last and self.drawing > SHARE * (begin - self.begin):
             return
         per_epoch = (begin - self.begin) / (len(self.history) - self.before)
-        left = "" if last else f", {remaining(per_epoch * (self.params['epochs'] - epoch - 1))} left"
-        title = f"{self.title}: epoch {epoch + 1} of {self.params['epochs']}{left}"
+        left = "" if last else f", {remaining(per_epoch * (self.epochs - epoch - 1))} left"
+        title = f"{self.title}: epoch {epoch + 1} of {self.epochs}{left}"
         figure = draw(title, self.history, *(self.look(self.model) if self.look is not None else ("", [])))
         write_whole(self.path, lambda file: figure.savefig(file, format="png", dpi=100))
         if self.live:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+from keras import ops
 from tqdm.auto import tqdm
 
 from genie_tf.episodes.dataset import batches
@@ -23,6 +24,7 @@ from genie_tf.training.optimizer import make_optimizer, schedule_of
 
 KEEP_EVERY = 10  # epochs
 WEIGHTS, FACTS = "model.keras", "training.json"
+PART = ".part"  # ends the folder of a run that was stopped in an epoch
 
 
 def checkpoints(folder: Path, prefix: str) -> dict[int, Path]:
@@ -65,7 +67,12 @@ def load_checkpoint(folder: Path | str, prefix: str, made_by: str, optimizer: bo
     Raises:
         UserError: there is no checkpoint, or it can't be read.
     """
-    file = checkpoint_file(folder, prefix, made_by)
+    return _load(checkpoint_file(folder, prefix, made_by).parent, made_by, optimizer)
+
+
+def _load(checkpoint: Path, made_by: str, optimizer: bool):
+    """The model of a checkpoint, and the path of its file."""
+    file = checkpoint / WEIGHTS
     try:
         with zipfile.ZipFile(file) as archive:
             module = json.loads(archive.read("config.json"))["module"]
@@ -82,6 +89,19 @@ def again(checkpoint: Path, made_by: str) -> str:
     return f"delete {checkpoint} and run `python {made_by} --world {checkpoint.parent.name}` again"
 
 
+def damage(checkpoint: Path, made_by: str) -> str:
+    """What is damaged in a checkpoint, or "". The model's file is a zip archive, which has a checksum of each of its parts."""
+    try:
+        load_facts(checkpoint, made_by)
+        with zipfile.ZipFile(checkpoint / WEIGHTS) as archive:
+            bad = archive.testzip()
+    except UserError as error:
+        return str(error).split(":")[0]
+    except Exception as error:  # zip and zlib raise many types for a bad file
+        return f"{checkpoint / WEIGHTS} is damaged ({type(error).__name__})"
+    return f"{checkpoint / WEIGHTS} is damaged ({bad})" if bad else ""
+
+
 def load_facts(checkpoint: Path, made_by: str) -> dict:
     """Read the training facts of a checkpoint: `settings`, `inputs` and `history`.
 
@@ -91,8 +111,8 @@ def load_facts(checkpoint: Path, made_by: str) -> dict:
     return read_json(checkpoint / FACTS, again(checkpoint, made_by), "settings", "inputs", "history")
 
 
-def save_checkpoint(model: keras.Model, folder: Path, prefix: str, epoch: int, facts: dict) -> None:
-    """Write `<prefix>_<epoch>` under a temporary name, then rename it. A reader never sees an incomplete checkpoint."""
+def save_checkpoint(model: keras.Model, folder: Path, prefix: str, epoch: int, facts: dict, ending: str = "") -> None:
+    """Write `<prefix>_<epoch><ending>` under a temporary name, then rename it. A reader never sees an incomplete checkpoint."""
     unfinished = folder / (prefix + UNFINISHED)
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -102,7 +122,16 @@ def save_checkpoint(model: keras.Model, folder: Path, prefix: str, epoch: int, f
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    os.replace(unfinished, folder / f"{prefix}_{epoch}")
+    os.replace(unfinished, folder / f"{prefix}_{epoch}{ending}")
+
+
+def set_aside(checkpoint: Path, prefix: str, ending: str) -> Path:
+    """Rename a checkpoint to `<prefix>_<epoch><ending>`, in place of an earlier one of this ending. Returns its new path."""
+    for earlier in checkpoint.parent.glob(f"{prefix}_*{ending}"):
+        shutil.rmtree(earlier)
+    aside = checkpoint.with_name(checkpoint.name + ending)
+    os.replace(checkpoint, aside)
+    return aside
 
 
 def discard(checkpoint: Path, prefix: str) -> None:
@@ -114,15 +143,86 @@ def discard(checkpoint: Path, prefix: str) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
 
 
+@dataclasses.dataclass
+class _Start:
+    """Where a training goes on.
+
+    Args:
+        checkpoint: The checkpoint that it goes on from; None for a new training.
+        epoch: Finished epochs.
+        history: One dict for each of them.
+        part: How much of the next epoch is done: its `step`s, and the values of the `chance` and the `metrics` variables, which the
+            model's file lacks. Empty at the beginning of an epoch.
+    """
+
+    checkpoint: Path | None = None
+    epoch: int = 0
+    history: list[dict] = dataclasses.field(default_factory=list)
+    part: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        return self.part.get("step", 0)
+
+
+def _find_start(folder: Path, prefix: str, made_by: str, facts: dict) -> _Start:
+    """The last whole checkpoint of a training with these facts, and what a stopped run has done of the epoch after it.
+
+    Damaged checkpoints are renamed to `<prefix>_<epoch>.damaged`, and one of a training with other facts to `<prefix>_<epoch>.old`.
+    """
+
+    def fits(known: dict) -> bool:
+        return {name: known[name] for name in facts} == json.loads(json.dumps(facts))
+
+    start, found = _Start(), checkpoints(folder, prefix)
+    while found and not start.epoch:
+        epoch, checkpoint = found.popitem()
+        if fault := damage(checkpoint, made_by):
+            before = f"{prefix}_{max(found)}" if found else "the beginning"
+            print(f"{fault}: kept as {set_aside(checkpoint, prefix, '.damaged').name}, going on from {before}")
+        elif fits(known := load_facts(checkpoint, made_by)):
+            start = _Start(checkpoint, epoch, known["history"])
+        else:
+            aside = set_aside(checkpoint, prefix, ".old")
+            print(f"{checkpoint} was trained with other settings or on other data: kept as {aside.name}, training anew")
+            break
+    for epoch, stray in found.items():  # left by an interrupted run or by another training
+        if epoch % KEEP_EVERY or not start.epoch:
+            discard(stray, prefix)
+    for part in folder.glob(f"{prefix}_*{PART}"):
+        if part.name == f"{prefix}_{start.epoch}{PART}" and not damage(part, made_by) and fits(known := load_facts(part, made_by)):
+            start.checkpoint, start.part = part, known["part"]
+        else:
+            discard(part, prefix)
+    return start
+
+
 class _Keeper(keras.callbacks.Callback):
     """Writes history.csv and a checkpoint after each epoch.
 
     The previous checkpoint is deleted, except every `KEEP_EVERY` epochs. A loss that is no number ends the training.
     """
 
-    def __init__(self, title, folder, prefix, facts, history):
+    def __init__(self, title, folder, prefix, facts, start, steps_per_epoch):
         super().__init__()
-        self.title, self.folder, self.prefix, self.facts, self.history = title, folder, prefix, facts, history
+        self.title, self.folder, self.prefix, self.facts, self.history = title, folder, prefix, facts, start.history
+        self.epoch, self.steps_per_epoch = start.epoch, steps_per_epoch
+
+    def save_part(self) -> None:
+        """Save an epoch that was stopped between its first step and its last."""
+        done = int(self.model.optimizer.iterations) - self.epoch * self.steps_per_epoch
+        if not 0 < done < self.steps_per_epoch:
+            return
+        chance, metrics = _chance_of(self.model), self.model.metrics_variables
+        part = {
+            "step": done,
+            "chance": [ops.convert_to_numpy(state).tolist() for state in chance],
+            "metrics": [ops.convert_to_numpy(value).tolist() for value in metrics],
+        }
+        facts = self.facts | {"history": self.history, "part": part}
+        print(f"\n{self.title}: saving step {done} of epoch {self.epoch + 1}", flush=True)
+        discard(self.folder / f"{self.prefix}_{self.epoch}{PART}", self.prefix)
+        save_checkpoint(self.model, self.folder, self.prefix, self.epoch, facts, PART)
 
     def failure(self, when: str) -> UserError:
         """The error of a loss that is no number."""
@@ -144,18 +244,33 @@ class _Keeper(keras.callbacks.Callback):
             raise self.failure(f"after epoch {epoch + 1}")  # its weights are not kept
         self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in (logs or {}).items()})
         save_checkpoint(self.model, self.folder, self.prefix, epoch + 1, self.facts | {"history": self.history})
+        discard(self.folder / f"{self.prefix}_{epoch}{PART}", self.prefix)
         if epoch % KEEP_EVERY:
             discard(self.folder / f"{self.prefix}_{epoch}", self.prefix)
         write_history(self.folder / f"{self.prefix}_history.csv", self.history)
 
 
-class _Chance(keras.callbacks.Callback):
-    """Resets the random state of dropout at each epoch, so that it depends only on the epoch. Checkpoints do not contain it."""
+def _chance_of(model: keras.Model) -> list:
+    """The random states of dropout, which the model's file does not contain."""
+    return [variable for variable in model.variables if variable.name == "seed_generator_state"]
+
+
+class _Epochs(keras.callbacks.Callback):
+    """Resets the random state of dropout at each epoch, so that it depends only on the epoch.
+
+    A part of an epoch goes on with the random state and the metrics that the stopped run had.
+    """
+
+    def __init__(self, part: dict):
+        super().__init__()
+        self.part = part
 
     def on_epoch_begin(self, epoch, logs=None):
-        states = [variable for variable in self.model.variables if variable.name == "seed_generator_state"]
-        for layer, state in enumerate(states):
-            state.assign([layer, epoch << 20])
+        for layer, state in enumerate(_chance_of(self.model)):
+            state.assign(self.part["chance"][layer] if self.part else [layer, epoch << 20])
+        for variable, value in zip(self.model.metrics_variables, self.part.get("metrics", [])):
+            variable.assign(value)
+        self.part = {}
 
 
 class _Averages(keras.callbacks.SwapEMAWeights):
@@ -181,10 +296,9 @@ class _Averages(keras.callbacks.SwapEMAWeights):
 class _Progress(keras.callbacks.Callback):
     """One progress bar over all epochs, with the remaining time."""
 
-    def __init__(self, title, steps_per_epoch, initial_epoch, epochs):
+    def __init__(self, title, done, total):
         super().__init__()
-        total = epochs * steps_per_epoch
-        self.bar = tqdm(total=total, initial=initial_epoch * steps_per_epoch, desc=title, unit=" steps", mininterval=1.0)
+        self.bar = tqdm(total=total, initial=done, desc=title, unit=" steps", mininterval=1.0)
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update()
@@ -215,7 +329,11 @@ def train(
     """Train a model, or resume an interrupted training.
 
     The training continues from the last checkpoint if its settings and inputs are the same and `epochs` is not reached. If
-    settings or inputs have changed, the last checkpoint is renamed to `<prefix>_<epoch>.old` and the training starts again.
+    settings or inputs have changed, the last checkpoint is renamed to `<prefix>_<epoch>.old` and the training starts again. If the
+    last checkpoint is damaged, it is renamed to `<prefix>_<epoch>.damaged`, and the training continues from the one before it.
+
+    Ctrl-C and SIGTERM save the steps of the running epoch in `<prefix>_<epoch>.part`. The next run continues with the step after
+    them.
 
     Args:
         title: Title of the progress bar.
@@ -235,62 +353,52 @@ def train(
         The folder of the last checkpoint.
 
     Raises:
-        UserError: the last checkpoint is damaged.
+        UserError: the loss is not a finite number, or the last checkpoint can't be loaded.
     """
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name != "epochs"}
     facts = {"settings": settings, "inputs": inputs}
-    epoch, history = 0, []
-    found = checkpoints(folder, prefix)
-    if found:
-        last, checkpoint = found.popitem()
-        known = load_facts(checkpoint, made_by)
-        if {name: known[name] for name in facts} == json.loads(json.dumps(facts)):
-            epoch, history = last, known["history"]
-            stray = [path for at, path in found.items() if at % KEEP_EVERY]  # left by an interrupted run
-        else:
-            for old in folder.glob(f"{prefix}_*.old"):
-                shutil.rmtree(old)
-            aside = checkpoint.with_name(checkpoint.name + ".old")
-            os.replace(checkpoint, aside)
-            print(f"{checkpoint} was trained with other settings or on other data: kept as {aside.name}, training anew")
-            stray = list(found.values())
-        for path in stray:
-            discard(path, prefix)
     figure = folder / f"{prefix}_loss.png"
-    if epoch >= config.epochs:
-        print(f"{title}: done already, {checkpoint}")
+    start = _find_start(folder, prefix, made_by, facts)
+    if start.epoch >= config.epochs:
+        print(f"{title}: done already, {folder / prefix}_{start.epoch}")
         if live and figure.exists():
             show(figure)
-        return checkpoint
-    if epoch:
-        model, _ = load_checkpoint(folder, prefix, made_by, optimizer=True)
-        for optimizer in getattr(model.optimizer, "optimizers", [model.optimizer]):
-            optimizer.learning_rate = schedule_of(config, optimizer.name)  # `epochs` may have changed
-    else:
-        keras.utils.set_random_seed(config.seed)
-        model = make()
-        model.build()
-        model.compile(optimizer=make_optimizer(config))
-        model.optimizer.build(model.trainable_variables)  # otherwise the first step is traced twice
-    progress = _Progress(title, config.steps_per_epoch, epoch, config.epochs)
-    averages = [_Averages(resumed=epoch > 0)] if getattr(config, "ema", 0.0) else []
-    try:
-        model.fit(
-            batches(draw, config.batch_size, config.seed, epoch * config.steps_per_epoch),
-            epochs=config.epochs,
-            initial_epoch=epoch,
-            steps_per_epoch=config.steps_per_epoch,
-            validation_data=(validation,),
-            validation_batch_size=config.batch_size,
-            verbose=0,
-            callbacks=[
-                _Chance(),
-                *averages,
-                progress,
-                _Keeper(title, folder, prefix, facts, history),
-                LiveFigure(title, history, figure, look, live),
-            ],
-        )
-    finally:
-        progress.bar.close()  # an error message then begins on a new line
-    return folder / f"{prefix}_{config.epochs}"
+    while start.epoch < config.epochs:
+        if start.checkpoint is not None:
+            model, _ = _load(start.checkpoint, made_by, optimizer=True)
+            for optimizer in getattr(model.optimizer, "optimizers", [model.optimizer]):
+                optimizer.learning_rate = schedule_of(config, optimizer.name)  # `epochs` may have changed
+        else:
+            keras.utils.set_random_seed(config.seed)
+            model = make()
+            model.build()
+            model.compile(optimizer=make_optimizer(config))
+            model.optimizer.build(model.trainable_variables)  # otherwise the first step is traced twice
+        done = start.epoch * config.steps_per_epoch + start.step
+        keeper = _Keeper(title, folder, prefix, facts, start, config.steps_per_epoch)
+        progress = _Progress(title, done, config.epochs * config.steps_per_epoch)
+        averages = [_Averages(resumed=done > 0 and not start.part)] if getattr(config, "ema", 0.0) else []
+        try:
+            model.fit(
+                batches(draw, config.batch_size, config.seed, done),
+                epochs=start.epoch + 1 if start.part else config.epochs,
+                initial_epoch=start.epoch,
+                steps_per_epoch=config.steps_per_epoch - start.step,
+                validation_data=(validation,),
+                validation_batch_size=config.batch_size,
+                verbose=0,
+                callbacks=[
+                    _Epochs(start.part),
+                    *averages,
+                    progress,
+                    keeper,
+                    LiveFigure(title, start.history, config.epochs, figure, look, live),
+                ],
+            )
+        except KeyboardInterrupt:
+            keeper.save_part()
+            raise
+        finally:
+            progress.bar.close()  # an error message then begins on a new line
+        start = _find_start(folder, prefix, made_by, facts)
+    return folder / f"{prefix}_{start.epoch}"
