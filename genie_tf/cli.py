@@ -25,6 +25,9 @@ MAY_BE_ZERO = (
     "seed", "temperature", "guidance", "corruption", "action_dropout", "entropy", "diversity", "commitment",
     "l1", "l4", "perceptual", "adversarial", "adversarial_after", "adversarial_regularizer", "ema",
 )  # fmt: skip
+DEVICES = {
+    "devices": {"type": int, "default": 1, "help": "GPUs of this machine among which each batch is divided; the result is the same"}
+}
 MOVED = {"tokenizer.codes": "tokenizer.quantizer.codes", "tokenizer.code_dim": "tokenizer.quantizer.code_dim"}
 
 
@@ -137,7 +140,7 @@ def _read_yaml(file: Path) -> dict:
     """The sections of a settings file."""
     try:
         values = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"can't read --config {file}: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(values, dict) or not all(isinstance(part, dict) for name, part in values.items() if name != "world"):
         raise UserError(f"--config {file} holds no sections of settings: see {DEFAULT_CONFIG}")

@@ -232,7 +232,7 @@ def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
 def solved_in(films: Episodes) -> float:
     """Share of the complete recorded episodes with a reward."""
     mend = "run `./data_collect.bash` with the settings it was recorded with: it records the shard anew"
-    shards = [read_json(file, mend, "episodes", "cut") for file in films.folder.glob("shard*.json")]
+    shards = [read_json(file, mend, episodes=int, cut=int) for file in films.folder.glob("shard*.json")]
     rewarded = sum(float(episode.rows()["reward"].sum()) > 0 for episode in films.episodes)
     return rewarded / max(sum(shard["episodes"] - shard["cut"] for shard in shards), 1)
 

@@ -48,18 +48,40 @@ def save_array(path: Path, array: np.ndarray) -> None:
     write_whole(path, lambda file: np.save(file, array, allow_pickle=False))
 
 
+def read_array(path: Path, **options) -> np.ndarray:
+    """Read an array from `.npy`. No object in it is unpickled.
+
+    Args:
+        path: The file.
+        options: Of `numpy.load`.
+
+    Raises:
+        OSError: the file is missing.
+        ValueError: the file is damaged.
+    """
+    try:
+        array = np.load(path, allow_pickle=False, **options)
+    except OSError:
+        raise
+    except Exception as error:  # the parser of its header raises many types
+        raise ValueError(f"{path} is damaged ({type(error).__name__})") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path} holds several arrays")
+    return array
+
+
 def write_json(path: Path, data) -> None:
     """Write data as JSON."""
     write_whole(path, lambda file: file.write(json.dumps(data, indent=1).encode()))
 
 
-def read_json(path: Path, mend: str, *names: str) -> dict:
+def read_json(path: Path, mend: str, **types: type) -> dict:
     """Read a JSON object.
 
     Args:
         path: The file.
         mend: Advice if the file can't be read, for the end of the error message.
-        names: Names that the object must have.
+        types: Names that the object must have, and the types of their values.
 
     Raises:
         UserError: the file is missing or damaged, or the object lacks a name.
@@ -68,10 +90,10 @@ def read_json(path: Path, mend: str, *names: str) -> dict:
         data = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: {mend}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())[:100]}): {mend}") from error
-    if not isinstance(data, dict) or not set(names) <= data.keys():
-        raise UserError(f"{path} is damaged (it lacks {', '.join(names) or 'an object'}): {mend}")
+    if not isinstance(data, dict) or not all(isinstance(data.get(name), type_) for name, type_ in types.items()):
+        raise UserError(f"{path} is damaged (it lacks {', '.join(types) or 'an object'}): {mend}")
     return data
 
 

@@ -45,12 +45,13 @@ def held_frames(config: Config, guided: bool = False) -> int:
 
 
 @alone
-def train_tokenizer(config: Config, live: bool = False):
+def train_tokenizer(config: Config, live: bool = False, devices: int = 1):
     """Train the tokenizer on the frames of `record/<world>/train`, then tokenize the recording.
 
     Args:
         config: The world; section `tokenizer`.
         live: Whether to show the figure of the training in a notebook.
+        devices: Number of devices among which each batch is divided.
 
     Returns:
         The folder of the last checkpoint, `model/<world>/VQVAE_Model_<epochs>`.
@@ -86,6 +87,7 @@ def train_tokenizer(config: Config, live: bool = False):
         inputs,
         reconstructions(model.examples(episodes["validation"], settings, actions["validation"]).spread(SHOWN)),
         live,
+        devices,
     )
     tokenized(config, episodes)
     return checkpoint
@@ -163,7 +165,7 @@ def actions_for_tokenizer(config: Config, episodes: dict[str, Episodes]) -> dict
 
 
 @alone
-def train_latent_action(config: Config, live: bool = False):
+def train_latent_action(config: Config, live: bool = False, devices: int = 1):
     """Train the latent action model on pixels, infer the latent actions of the recording, and learn the keymap.
 
     The training uses no labels. After it, the keymap is learnt from at most `LABELS` labelled transitions, if the recording has
@@ -172,6 +174,7 @@ def train_latent_action(config: Config, live: bool = False):
     Args:
         config: The world; section `latent_action`.
         live: Whether to show the figure of the training in a notebook.
+        devices: Number of devices among which each batch is divided.
 
     Returns:
         The folder of the last checkpoint, `model/<world>/IDM_Model_<epochs>`.
@@ -197,6 +200,7 @@ def train_latent_action(config: Config, live: bool = False):
         {"recording": episodes["train"].fingerprint},
         predictions(episodes["validation"]),
         live,
+        devices,
     )
     codes = latent_actions_of(config, episodes)
     try:
@@ -307,12 +311,13 @@ def train_judge(config: Config, live: bool = False):
 
 
 @alone
-def train_world_model(config: Config, live: bool = False):
+def train_world_model(config: Config, live: bool = False, devices: int = 1):
     """Train the dynamics on tokens and latent actions, or on tokens and recorded actions (`dynamics.actions: true`).
 
     Args:
         config: The world; section `dynamics`.
         live: Whether to show the figure of the training in a notebook.
+        devices: Number of devices among which each batch is divided.
 
     Returns:
         The folder of the last checkpoint, `model/<world>/world_model_<epochs>`.
@@ -360,6 +365,7 @@ def train_world_model(config: Config, live: bool = False):
         inputs,
         dreams(episodes["validation"], actions["validation"], settings.length, tokenizer, led_by),
         live,
+        devices,
     )
     if controls is not None:
         save_keymap(checkpoint, keymap, 0)

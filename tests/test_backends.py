@@ -1,6 +1,7 @@
 """TensorFlow and JAX: the model tests pass on both, and both give the same loss and gradients."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import test_training
 
 from genie_tf.dynamics.causal import CausalDynamics
 from genie_tf.dynamics.maskgit import MaskGitDynamics
@@ -17,6 +19,7 @@ from genie_tf.tokenizer.conv import ConvTokenizer
 from genie_tf.tokenizer.delta import DeltaTokenizer
 from genie_tf.tokenizer.magvit2 import MagViT2Tokenizer
 from genie_tf.tokenizer.st_vivit import STViViTTokenizer
+from genie_tf.training.loop import WEIGHTS
 
 ROOT = Path(__file__).parent.parent
 MODELS = {
@@ -102,9 +105,10 @@ def built(name):
 
 
 def jax_side(folder: Path) -> None:
-    """Run in a process of its own: load weights, save loss and gradients, of every model."""
+    """Run in a process of its own: load weights, save loss and gradients, of every model. Go on with a training."""
     import jax
 
+    test_training.run("dynamics", folder / "in_jax", test_training.Settings(epochs=2))
     for name in MODELS:
         model = built(name)
         model.load_weights(folder / f"{name}.weights.h5")
@@ -127,6 +131,8 @@ def on_jax(tmp_path_factory, pytestconfig):
     folder = tmp_path_factory.mktemp("jax")
     for name in MODELS:
         built(name).save_weights(folder / f"{name}.weights.h5")
+    test_training.run("dynamics", folder / "in_jax", test_training.Settings(epochs=1))
+    shutil.copytree(folder / "in_jax", folder / "here")
     environment = {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK}
     environment |= {
         "JAX_COMPILATION_CACHE_DIR": str(pytestconfig.cache.mkdir("jax")), "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**28),
@@ -138,6 +144,15 @@ def on_jax(tmp_path_factory, pytestconfig):
 
 def test_model_tests_pass_on_jax(on_jax):
     assert on_jax[1].returncode == 0, on_jax[1].stdout[-3000:] + on_jax[1].stderr[-2000:]
+
+
+def test_a_training_begun_on_one_backend_goes_on_in_the_other(on_jax):
+    folder = on_jax[0]
+    test_training.run("dynamics", folder / "here", test_training.Settings(epochs=2))
+    one, other = (keras.saving.load_model(folder / name / "model_2" / WEIGHTS) for name in ("here", "in_jax"))
+    assert int(one.optimizer.iterations) == int(other.optimizer.iterations) == 6
+    for a, b in zip([*one.weights, *one.optimizer.variables], [*other.weights, *other.optimizer.variables], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5, err_msg=a.path)
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

@@ -37,9 +37,9 @@ def test_json_is_an_object_with_the_names_asked_for_or_an_error_that_says_what_t
         if text is not None:
             file.write_text(text, encoding="latin-1")
         with pytest.raises(UserError, match=r"a\.json .*make it anew"):
-            read_json(file, "make it anew", "a")
+            read_json(file, "make it anew", a=int)
     file.write_text('{"a": 1}')
-    assert read_json(file, "", "a") == {"a": 1}
+    assert read_json(file, "", a=int) == {"a": 1}
 
 
 def test_damaged_checkpoints_are_refused_by_name(copy, model):

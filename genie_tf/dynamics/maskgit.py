@@ -16,6 +16,7 @@ from genie_tf.dynamics.base import TokenTransformer, TransformerSettings
 from genie_tf.dynamics.sampling import sample_tokens
 from genie_tf.dynamics.sequences import past_with_errors
 from genie_tf.layers.st_block import STBlock, distances, empty_past, extended, slot_distances
+from genie_tf.training.backend import over_replicas
 
 
 def training_masks(
@@ -137,7 +138,8 @@ class MaskGitDynamics(TokenTransformer):
         logits = self.forward(past_BTN, guess_BTN, actions_BT, inputs.get("pictures"))
         targets, masked = tokens_BTN[:, 1:], masked_BTN[:, 1:]
         weight = ops.cast(masked, "float32")
-        weight = weight / ops.maximum(ops.sum(weight), 1.0)
+        count = over_replicas(ops.reshape(ops.sum(weight), (1,)))  # the losses of the replicas have one divisor
+        weight = weight / ops.maximum(ops.mean(count), 1.0)
         loss = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
         right = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), targets), "float32")
         return {"logits": logits, "loss": ops.sum(loss * weight), "accuracy": ops.sum(right * weight)}

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from genie_tf.episodes.dataset import Episodes
-from genie_tf.files import write_json, write_whole
+from genie_tf.errors import UserError
+from genie_tf.files import read_array, read_json, write_json, write_whole
 
 
 def fingerprint(path: Path) -> str:
@@ -37,9 +37,9 @@ def cached_codes(name: str, episodes: Episodes, folder: Path, made_by: str, code
     file = folder / f"{name}_{episodes.folder.parent.name}_{episodes.folder.name}.npy"
     facts = file.with_suffix(".json")
     truth = {"model": made_by, "recording": episodes.fingerprint, "rows": len(episodes)}
-    with contextlib.suppress(OSError, ValueError, EOFError):
-        known = np.load(file, mmap_mode="r", allow_pickle=False)
-        if json.loads(facts.read_text()) == truth and len(known) == len(episodes):
+    with contextlib.suppress(OSError, ValueError, UserError):
+        known = read_array(file, mmap_mode="r")
+        if read_json(facts, "it is made anew") == truth and len(known) == len(episodes):
             return known
     facts.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)

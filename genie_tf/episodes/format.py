@@ -124,7 +124,9 @@ class Episode:
         self.path = str(path)
         try:
             dtype, shape = self._open_npy() if self.path.endswith(".npy") else self._open_b2nd()
-        except (EOFError, SyntaxError, RuntimeError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # the parsers of NumPy and Blosc2 raise many types
             raise ValueError("the file is empty or damaged") from error
         frame: Any = dtype["frame"].shape if dtype is not None and "frame" in (dtype.names or ()) else ()
         if len(frame) != 3 or dtype != episode_dtype(frame[:2]) or len(shape) != 1 or shape[0] == 0:

@@ -212,7 +212,9 @@ def recorded(facts: Path, wanted: dict) -> dict | None:
     if not facts.exists():
         return None
     try:
-        stats = read_json(facts, "it is made anew", "config")
+        stats = read_json(facts, "it is made anew", config=dict)
+        if len(stats) > 1:  # it is finished
+            read_json(facts, "it is made anew", episodes=int, frames=int)
     except UserError as error:
         tqdm.write(str(error))
         return None
@@ -220,7 +222,7 @@ def recorded(facts: Path, wanted: dict) -> dict | None:
     was = {name: value for name, value in wanted.items() if name in LATER} | was
     if was != wanted:
         changed = ", ".join(f"{key} {was.get(key)} -> {wanted[key]}" for key in wanted if was.get(key) != wanted[key])
-        raise UserError(f"{facts.parent} was recorded with other settings ({changed}): delete it, or name another --world")
+        raise UserError(f"{facts.parent} was recorded with other settings ({changed[:500]}): delete it, or name another --world")
     return stats or None
 
 

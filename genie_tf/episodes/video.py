@@ -18,7 +18,7 @@ from genie_tf.episodes.format import UNKNOWN, EpisodeWriter, episode_dtype
 from genie_tf.episodes.recorder import SPLITS, check_size, claim, controls_of, recorded
 from genie_tf.episodes.resize import resized
 from genie_tf.errors import UserError
-from genie_tf.files import checksum, save_array, write_json, write_whole
+from genie_tf.files import checksum, read_array, save_array, write_json, write_whole
 
 SIDECAR_DTYPE = np.dtype([(name, episode_dtype((1, 1))[name]) for name in ("action", "reward", "first", "level")])
 KEYFRAME_EVERY = 16
@@ -129,7 +129,7 @@ def frames_of(video: Path, options: VideoImport, threads: int, progress: tqdm) -
         av.FFmpegError: the file is no video, or it is truncated.
         UserError: the file has no video stream, or its frames are too small for the crop.
     """
-    with av.open(str(video)) as container:
+    with av.open(str(video), metadata_errors="ignore") as container:
         if not container.streams.video:
             raise UserError("it holds no video")
         stream = container.streams.video[0]
@@ -153,7 +153,7 @@ def frames_of(video: Path, options: VideoImport, threads: int, progress: tqdm) -
 def count_frames(video: Path) -> int:
     """Number of frames of a video, counted from its packets without decoding. 0 if the file can't be read."""
     try:
-        with av.open(str(video)) as container:
+        with av.open(str(video), metadata_errors="ignore") as container:
             return sum(packet.size > 0 for packet in container.demux(video=0))
     except (av.FFmpegError, IndexError, OSError):
         return 0
@@ -162,7 +162,7 @@ def count_frames(video: Path) -> int:
 def expected_frames(video: Path) -> int:
     """Number of frames of a video according to its header, for the progress bar. 0 if the file can't be read."""
     try:
-        with av.open(str(video)) as container:
+        with av.open(str(video), metadata_errors="ignore") as container:
             stream = container.streams.video[0]
             return stream.frames or int((container.duration or 0) / 1e6 * float(stream.average_rate or 0))
     except (av.FFmpegError, IndexError):
@@ -175,8 +175,8 @@ def sidecar_of(video: Path) -> np.ndarray | None:
     if not file.exists():
         return None
     try:
-        rows = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError):
+        rows = read_array(file)
+    except (ValueError, OSError):
         rows = None
     if rows is None or rows.dtype != SIDECAR_DTYPE or rows.shape != (count_frames(video),):
         tqdm.write(f"{file} does not fit {video.name}: its actions stay unknown")

@@ -16,7 +16,7 @@ CURVES = {
     "counterfactual.match": "nearest to the game under the same key",
     "lasting.frechet_blocks": "Fréchet distance to recorded frames, blocks",
 }
-FIGURE = {"value", "low", "high", "n"}
+FIGURE = ("value", "low", "high")
 
 
 def compare(folders: list[str]) -> Path:
@@ -37,9 +37,10 @@ def compare(folders: list[str]) -> Path:
     for folder in folders:
         file = Path(folder) if Path(folder).suffix == ".json" else Path(folder) / "evaluation.json"
         mend = f"evaluate it first, `python dream_evaluate_tf.py --world {file.parent.name}`"
-        worlds[folder] = read_json(file, mend)
-        if not all(isinstance(one, dict) and one.keys() >= FIGURE for one in worlds[folder].values()):
-            raise UserError(f"{file} is damaged (it holds something else than figures): {mend}")
+        try:
+            worlds[folder] = {name: {part: float(one[part]) for part in FIGURE} for name, one in read_json(file, mend).items()}
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise UserError(f"{file} is damaged (it holds something else than figures): {mend}") from error
     names = [name for name in next(iter(worlds.values())) if all(name in figures for figures in worlds.values())]
     if not names:
         raise UserError(f"{' and '.join(worlds)} have no figure in common: evaluate them in the same way")

@@ -55,10 +55,10 @@ def load_keymap(checkpoint: Path, actions: int, made_by: str = "idm_training.py"
     """
     file = checkpoint / FILE
     mend = f"delete it and run `python {made_by} --world {checkpoint.parent.name}`"
-    keymap = read_json(file, mend, "codes")["codes"]
-    if not isinstance(keymap, dict) or not keymap:
+    keymap = read_json(file, mend, codes=dict)["codes"]
+    if not keymap:
         raise UserError(f"{file} is damaged (it names no keys): {mend}")
     for key, code in keymap.items():
         if code not in range(actions):
-            raise UserError(f"{file} gives the key {key} the latent action {code}, of 0 to {actions - 1}: {mend}")
+            raise UserError(f"{file} gives the key {key[:50]} the latent action {str(code)[:50]}, of 0 to {actions - 1}: {mend}")
     return keymap

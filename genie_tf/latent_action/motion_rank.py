@@ -32,6 +32,7 @@ from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels
 from genie_tf.layers.quantizers.codes import perplexity
 from genie_tf.layers.registration import reach_in, register
 from genie_tf.layers.self_supervised import SelfSupervisedModel
+from genie_tf.training.backend import replicas
 
 PATCH = 2
 AXES = ("columns", "rows")
@@ -137,7 +138,7 @@ class MotionRankModel(SelfSupervisedModel):
     Call arguments:
         inputs: A dict: `frames` uint8 (B, 3, H, W, 3), frames t - 1, t, t + 1; `motion` float32 (B, 4, 3), the output of
             `register` for each of the frames t - 3 … t and its next frame.
-        training: Whether to decode only the first 16 transitions.
+        training: Whether to decode only 16 of the transitions.
 
     Returns:
         A dict: `codes` int32 (B,); `prediction` of frame t + 1, float (B, H, W, 3) in about -0.5 … 0.5, from frames t - 1, t and
@@ -272,8 +273,12 @@ class MotionRankModel(SelfSupervisedModel):
 
     def call(self, inputs, training=False):
         out = self._codes(inputs, training)
-        some = slice(DECODED) if training else slice(None)
-        decoded = self.decoder(inputs["frames"][some], out["codes"][some])
+        frames, codes = inputs["frames"], out["codes"]
+        if training:
+            count = DECODED // replicas()
+            some = ops.arange(count) * ops.shape(frames)[0] // count  # the same ones whatever the number of replicas
+            frames, codes = (ops.take(each, some, axis=0) for each in (frames, codes))
+        decoded = self.decoder(frames, codes)
         loss = out["surprise"] + out["naming"] + 10.0 * decoded["error"]
         return out | {"prediction": decoded["prediction"], "psnr": decoded["psnr"], "loss": loss}
 

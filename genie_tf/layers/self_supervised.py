@@ -2,6 +2,8 @@
 
 import keras
 
+from genie_tf.training.backend import replicas
+
 
 class SelfSupervisedModel(keras.Model):
     """A model whose `call` returns its loss as one of its outputs, so that `fit(frames)` trains it.
@@ -24,8 +26,11 @@ class SelfSupervisedModel(keras.Model):
     def build_from_config(self, config):
         self.build()  # Keras's own swallows every error of it, and Ctrl-C too
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        pass  # `build` has built it; Keras's own takes a batch of the data for it if there are several replicas
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return y_pred["loss"]
+        return y_pred["loss"] / replicas()  # the optimizer adds the gradients of all replicas
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         left_out = [name for name in self.averages if name not in y_pred]

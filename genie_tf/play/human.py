@@ -29,7 +29,7 @@ def record_human(config: Config) -> None:
     summary = root / "human.json"
     wanted, controls = facts_of(config.record), controls_of(config.record)
     if summary.exists():  # it counts the episodes; a new file would start at 0 and overwrite them
-        read_json(summary, f"move {root} away, or name another --world", "config", "episodes")
+        read_json(summary, f"move {root} away, or name another --world", config=dict, episodes=int)
     stats = recorded(summary, wanted) or {"episodes": 0, "cut": 0, "frames": 0, "reward": 0.0}
     stats.setdefault("checksums", {})
     instead = "let an agent play instead, --record.agent controls"

@@ -116,17 +116,17 @@ def read_recording(path: Path, session: Session) -> list[Rollout]:
         UserError: the file is missing, damaged, or of another world.
     """
     path, here = path.with_suffix(".json"), _of_world(session)
-    notes = read_json(path, "name the .json file that was written beside the film", *here, "rollouts")
-    if notes["world"] != here["world"]:
+    notes = read_json(path, "name the .json file that was written beside the film", sampling=dict, keymap=dict, rollouts=list)
+    if notes.get("world") != here["world"]:
         raise UserError(f"{path} was recorded in another world, or before this one was trained anew: name its world with --world")
     if notes["sampling"] != here["sampling"]:
-        settings = " ".join(f"--play.{name} {value}" for name, value in dict(notes["sampling"]).items())
-        raise UserError(f"{path} was recorded with other settings: replay it with {settings}")
+        settings = " ".join(f"--play.{name} {value}" for name, value in notes["sampling"].items())
+        raise UserError(f"{path} was recorded with other settings: replay it with {settings[:300]}")
     if notes["keymap"] != here["keymap"]:
         raise UserError(f"{path} was recorded when the keys meant other actions: since then the world was calibrated anew")
     try:
         return [_read_rollout(each, session) for each in notes["rollouts"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}): record it anew") from error
 
 

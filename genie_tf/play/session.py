@@ -101,7 +101,7 @@ class Session:
             return int(key) - 1
         if key not in keymap:
             why = "its recording has no true actions; " if keymap.keys() == {NONE} else ""
-            raise UserError(f"this world knows no key {key!r}: {why}{written_keys(keymap, actions)}")
+            raise UserError(f"this world knows no key {key[:50]!r}: {why}{written_keys(keymap, actions)}")
         return keymap[key]
 
     def press(self, key: str) -> Step:
@@ -146,4 +146,5 @@ def guess_threshold(world: World) -> float:
     if not file.exists():
         return 0.0
     figure = read_json(file, "run `python dream_evaluate_tf.py`").get("guess.threshold")
-    return float(figure.get("value") or 0) if isinstance(figure, dict) else 0.0
+    value = figure.get("value") if isinstance(figure, dict) else 0.0
+    return float(value) if isinstance(value, (int, float)) else 0.0

@@ -41,6 +41,28 @@ def in_batches(function: Callable, take: Callable, count: int, size: int) -> np.
     return np.concatenate(parts)
 
 
+def replicas() -> int:
+    """Number of replicas that each compute a part of the batch. On JAX it is 1: a tensor of a distributed batch holds all parts."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.distribute.get_strategy().num_replicas_in_sync
+    return 1
+
+
+def whole_gradients(gradients: list) -> list:
+    """The sums of gradients over the replicas, as dense tensors: TensorFlow's of an embedding is sparse. None stays None."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        dense = [tf.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
+        if replicas() > 1:
+            dense = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, dense)
+        each = iter(dense)
+        return [None if gradient is None else next(each) for gradient in gradients]
+    return gradients
+
+
 def over_replicas(x):
     """A tensor of each replica (M, ...), joined along the first axis: (replicas * M, ...). Gradients flow back to each part.
 

@@ -19,11 +19,15 @@ from tqdm.auto import tqdm
 from genie_tf.episodes.dataset import batches
 from genie_tf.errors import UserError
 from genie_tf.files import UNFINISHED, read_json, write_whole
+from genie_tf.layers.self_supervised import SelfSupervisedModel
+from genie_tf.training.devices import evenly, shared_among
 from genie_tf.training.live import LiveFigure, Look, show
 from genie_tf.training.optimizer import make_optimizer, schedule_of
 
 KEEP_EVERY = 10  # epochs
 WEIGHTS, FACTS = "model.keras", "training.json"
+CONFIG = "config.json"  # of the model, in the zip archive WEIGHTS
+SMALL, EXPANSION = 10_000_000, 20  # a larger part, in bytes, that takes so much less room in its archive is no model's
 PART = ".part"  # ends the folder of a run that was stopped in an epoch
 
 
@@ -75,10 +79,16 @@ def _load(checkpoint: Path, made_by: str, optimizer: bool):
     file = checkpoint / WEIGHTS
     try:
         with zipfile.ZipFile(file) as archive:
-            module = json.loads(archive.read("config.json"))["module"]
+            for part in archive.infolist():
+                if part.file_size > max(SMALL, part.compress_size * EXPANSION):
+                    raise ValueError(f"its part {part.filename} unpacks to {part.file_size} bytes")
+            module = json.loads(archive.read(CONFIG))["module"]
         if module.split(".")[0] == __package__.split(".")[0]:
             importlib.import_module(module)  # registers the class with Keras
-        return keras.saving.load_model(file, compile=optimizer), file
+        model = keras.saving.load_model(file, compile=optimizer)
+        if not isinstance(model, SelfSupervisedModel):
+            raise TypeError(f"it holds a {type(model).__name__}")
+        return model, file
     except Exception as error:  # zip, JSON, HDF5 and Keras raise many types for a bad file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"can't read {file} ({reason[:200]}): {again(file.parent, made_by)}") from error
@@ -108,7 +118,7 @@ def load_facts(checkpoint: Path, made_by: str) -> dict:
     Raises:
         UserError: the file is missing or damaged.
     """
-    return read_json(checkpoint / FACTS, again(checkpoint, made_by), "settings", "inputs", "history")
+    return read_json(checkpoint / FACTS, again(checkpoint, made_by), settings=dict, inputs=dict, history=list)
 
 
 def save_checkpoint(model: keras.Model, folder: Path, prefix: str, epoch: int, facts: dict, ending: str = "") -> None:
@@ -313,6 +323,21 @@ def write_history(path: Path, history: list[dict]) -> None:
     write_whole(path, lambda file: file.write("\n".join([*rows, ""]).encode()))
 
 
+def _model_of(start: _Start, make: Callable[[], keras.Model], made_by: str, config) -> keras.Model:
+    """The model that a training goes on with, with its optimizer."""
+    if start.checkpoint is not None:
+        model, _ = _load(start.checkpoint, made_by, optimizer=True)
+        for optimizer in getattr(model.optimizer, "optimizers", [model.optimizer]):
+            optimizer.learning_rate = schedule_of(config, optimizer.name)  # `epochs` may have changed
+        return model
+    keras.utils.set_random_seed(config.seed)
+    model = make()
+    model.build()
+    model.compile(optimizer=make_optimizer(config))
+    model.optimizer.build(model.trainable_variables)  # otherwise the first step is traced twice
+    return model
+
+
 def train(
     title: str,
     make: Callable[[], keras.Model],
@@ -325,6 +350,7 @@ def train(
     inputs: dict[str, str],
     look: Look | None = None,
     live: bool = False,
+    devices: int = 1,
 ) -> Path:
     """Train a model, or resume an interrupted training.
 
@@ -348,12 +374,13 @@ def train(
         look: Function from the model to a caption and rows of frames, the pictures of the figure `<prefix>_loss.png`. By
             default the figure has none.
         live: Whether to show this figure in a notebook during the training.
+        devices: Number of devices among which each batch is divided. The update does not depend on it.
 
     Returns:
         The folder of the last checkpoint.
 
     Raises:
-        UserError: the loss is not a finite number, or the last checkpoint can't be loaded.
+        UserError: the loss is not a finite number, the last checkpoint can't be loaded, or there are fewer devices.
     """
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name != "epochs"}
     facts = {"settings": settings, "inputs": inputs}
@@ -363,42 +390,34 @@ def train(
         print(f"{title}: done already, {folder / prefix}_{start.epoch}")
         if live and figure.exists():
             show(figure)
-    while start.epoch < config.epochs:
-        if start.checkpoint is not None:
-            model, _ = _load(start.checkpoint, made_by, optimizer=True)
-            for optimizer in getattr(model.optimizer, "optimizers", [model.optimizer]):
-                optimizer.learning_rate = schedule_of(config, optimizer.name)  # `epochs` may have changed
-        else:
-            keras.utils.set_random_seed(config.seed)
-            model = make()
-            model.build()
-            model.compile(optimizer=make_optimizer(config))
-            model.optimizer.build(model.trainable_variables)  # otherwise the first step is traced twice
-        done = start.epoch * config.steps_per_epoch + start.step
-        keeper = _Keeper(title, folder, prefix, facts, start, config.steps_per_epoch)
-        progress = _Progress(title, done, config.epochs * config.steps_per_epoch)
-        averages = [_Averages(resumed=done > 0 and not start.part)] if getattr(config, "ema", 0.0) else []
-        try:
-            model.fit(
-                batches(draw, config.batch_size, config.seed, done),
-                epochs=start.epoch + 1 if start.part else config.epochs,
-                initial_epoch=start.epoch,
-                steps_per_epoch=config.steps_per_epoch - start.step,
-                validation_data=(validation,),
-                validation_batch_size=config.batch_size,
-                verbose=0,
-                callbacks=[
-                    _Epochs(start.part),
-                    *averages,
-                    progress,
-                    keeper,
-                    LiveFigure(title, start.history, config.epochs, figure, look, live),
-                ],
-            )
-        except KeyboardInterrupt:
-            keeper.save_part()
-            raise
-        finally:
-            progress.bar.close()  # an error message then begins on a new line
-        start = _find_start(folder, prefix, made_by, facts)
+    with shared_among(devices, config.batch_size):
+        while start.epoch < config.epochs:
+            model = _model_of(start, make, made_by, config)
+            done = start.epoch * config.steps_per_epoch + start.step
+            keeper = _Keeper(title, folder, prefix, facts, start, config.steps_per_epoch)
+            progress = _Progress(title, done, config.epochs * config.steps_per_epoch)
+            averages = [_Averages(resumed=done > 0 and not start.part)] if getattr(config, "ema", 0.0) else []
+            try:
+                model.fit(
+                    batches(draw, config.batch_size, config.seed, done),
+                    epochs=start.epoch + 1 if start.part else config.epochs,
+                    initial_epoch=start.epoch,
+                    steps_per_epoch=config.steps_per_epoch - start.step,
+                    validation_data=(evenly(validation, devices),),
+                    validation_batch_size=config.batch_size,
+                    verbose=0,
+                    callbacks=[
+                        _Epochs(start.part),
+                        *averages,
+                        progress,
+                        keeper,
+                        LiveFigure(title, start.history, config.epochs, figure, look, live),
+                    ],
+                )
+            except KeyboardInterrupt:
+                keeper.save_part()
+                raise
+            finally:
+                progress.bar.close()  # an error message then begins on a new line
+            start = _find_start(folder, prefix, made_by, facts)
     return folder / f"{prefix}_{start.epoch}"

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from genie_tf.training.backend import replicas, whole_gradients
+
 DISCRIMINATOR = "discriminator"  # part of the path of its variables, and name of their optimizer
 DISCRIMINATOR_RATE = 0.3  # its learning rate, as a share of the model's
 
@@ -31,8 +33,22 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup, "decay": self.decay}
 
 
+class _ClipsTheWholeBatch(keras.optimizers.Optimizer):
+    """Clips the gradient of the whole batch. Keras clips that of each replica, and adds them afterwards."""
+
+    def _clip_gradients(self, grads):
+        clipped = super()._clip_gradients(whole_gradients(grads))
+        # Keras adds those of the replicas, which are equal now.
+        return [None if gradient is None else gradient / replicas() for gradient in clipped]
+
+
 @keras.saving.register_keras_serializable("genie_tf")
-class Muon(keras.optimizers.Muon):
+class AdamW(_ClipsTheWholeBatch, keras.optimizers.AdamW):
+    """Keras's AdamW, with `clipnorm` for the whole batch."""
+
+
+@keras.saving.register_keras_serializable("genie_tf")
+class Muon(_ClipsTheWholeBatch, keras.optimizers.Muon):
     """Muon for the kernels of all layers, convolutions included, and Adam for everything else.
 
     Muon replaces the update of a matrix by the nearest matrix with equal singular values, so that it moves in all directions alike.
@@ -92,11 +108,9 @@ def make_optimizer(config) -> keras.optimizers.Optimizer:
         to_adam = {"adam_weight_decay": 1e-4, "adam_beta_2": 0.99, "exclude_layers": ["to_code", "from_code"]}
         optimizer = Muon(schedule_of(config), **to_adam, **shared, **averages)
     else:
-        optimizer = keras.optimizers.AdamW(schedule_of(config), beta_2=0.99, **shared, **averages)
+        optimizer = AdamW(schedule_of(config), beta_2=0.99, **shared, **averages)
     if not getattr(config, "adversarial", 0.0):
         return optimizer
-    of_discriminator = keras.optimizers.AdamW(
-        schedule_of(config, DISCRIMINATOR), beta_1=0.5, beta_2=0.99, **shared, name=DISCRIMINATOR
-    )
+    of_discriminator = AdamW(schedule_of(config, DISCRIMINATOR), beta_1=0.5, beta_2=0.99, **shared, name=DISCRIMINATOR)
     map_of_both = keras.optimizers.OptimizerMap(optimizer, {f".*/{DISCRIMINATOR}/.*": of_discriminator})
     return keras.optimizers.MultiOptimizer(map_of_both)

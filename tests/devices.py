@@ -1,0 +1,104 @@
+"""Train every model on one device and on two, with the same batches, and compare the weights.
+
+python -m tests.devices
+KERAS_BACKEND=jax python -m tests.devices dynamics tokenizer
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+
+import keras
+import numpy as np
+
+from genie_tf.quiet import quiet
+from genie_tf.training.loop import WEIGHTS, train
+
+STEPS = 20
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@dataclass
+class Settings:
+    epochs: int = 2
+    steps_per_epoch: int = STEPS // 2
+    learning_rate: float = 1e-3
+    optimizer: str = "muon"
+    batch_size: int = 4
+    seed: int = 7
+    ema: float = 0.9
+
+
+def two_devices() -> None:
+    """Make two devices of the processor. Comes before anything else uses TensorFlow. JAX does it by `XLA_FLAGS`."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # it takes longer than these few steps
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def batch(name: str, rng: np.random.Generator, size: int):
+    """Examples for a model of tests/test_backends.py."""
+    from test_backends import MODELS
+
+    if name in ("dynamics", "causal"):
+        truth = rng.integers(0, 16, (size, 4, 9))
+        noise = MODELS[name][0].noise(rng, truth, 16, 0.2, 0.1)
+        return {"tokens": truth, "actions": rng.integers(0, 3, (size, 4)), **noise}
+    films = rng.integers(0, 256, (size, 3 if "latent" in name else 2, 64, 64, 3)).astype(np.uint8)
+    if name == "latent_action":
+        return {"frames": films, "motion": (rng.uniform(-1, 1, (size, 4, 3)) * [10, 20, 0.01]).astype(np.float32)}
+    if name == "st_latent_action":
+        return {"frames": films}
+    return {"frames": films, "actions": rng.integers(0, 3, (size, 2)).astype(np.int32)} if name == "delta" else films
+
+
+def trained(name: str, devices: int, folder: Path) -> list[np.ndarray]:
+    """The weights of a model after `STEPS` steps."""
+    from test_backends import MODELS
+
+    def draw(rng, size):
+        return batch(name, rng, size)
+
+    kind, settings = MODELS[name]
+
+    def make():
+        model = kind(**settings)
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate = 0.0  # the replicas of TensorFlow drop other values than one device
+        return model
+
+    validation = draw(np.random.default_rng(0), 6)
+    checkpoint = train(name, make, draw, validation, folder, "Model", "x.py", Settings(), {}, devices=devices)
+    return [np.array(weight) for weight in keras.saving.load_model(checkpoint / WEIGHTS).weights]
+
+
+def difference(name: str) -> float:
+    """Largest difference of a weight between one device and two, as a share of the largest weight of its array."""
+    with tempfile.TemporaryDirectory() as folder:
+        one, two = (trained(name, devices, Path(folder) / str(devices)) for devices in (1, 2))
+    return max(float(np.abs(a - b).max() / (np.abs(a).max() + 1e-3)) for a, b in zip(one, two, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", help="names of models of tests/test_backends.py (default: all)")
+    options = parser.parse_args()
+    with quiet():
+        two_devices()
+        from test_backends import MODELS
+    for name in options.models or MODELS:
+        print(f"{name}: the weights of two devices differ by {difference(name):.1e} of their size", flush=True)
+
+
+if __name__ == "__main__":
+    main()

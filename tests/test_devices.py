@@ -1,0 +1,39 @@
+"""Two devices: the same update from the same batch."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from genie_tf.errors import UserError
+from genie_tf.training import devices
+
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiles sooner, runs slower
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "models"), [("tensorflow", ["tokenizer", "dynamics"]), ("jax", ["dynamics"])])
+def test_two_devices_train_the_weights_of_one(backend, models):
+    """Twenty steps with Muon, averaged weights, a codebook and dead codes. `python -m tests.devices` compares every model."""
+    environment = os.environ | {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.devices", *models], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = re.findall(r"differ by (\S+)", done.stdout)
+    assert len(found) == len(models) and all(float(difference) < 1e-4 for difference in found), done.stdout
+
+
+def test_devices_that_are_not_there_and_batches_that_can_t_be_divided(monkeypatch):
+    for count in (0, -1, 3):
+        with pytest.raises(UserError, match=f"--devices {count}: this machine has 1"), devices.shared_among(count, 12):
+            pass
+    monkeypatch.setattr(devices, "found", lambda: ["a", "b"])
+    with pytest.raises(UserError, match="--devices 2: the batch size 5 must be a multiple of it"), devices.shared_among(2, 5):
+        pass
+    rows = devices.evenly({"a": range(7), "b": range(10, 17)}, 2)
+    assert [list(rows[name]) for name in rows] == [list(range(6)), list(range(10, 16))]
