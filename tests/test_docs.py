@@ -1,7 +1,9 @@
 """The pages: their code runs, and the files, options and messages that they name exist."""
 
 import dataclasses
+import json
 import re
+import subprocess
 import sys
 
 import gymnasium
@@ -173,6 +175,23 @@ def test_messages_that_are_quoted_are_those_of_the_code():
     quoted = re.findall(r"^```text\n(.*?)\n```$", "".join(page.read_text() for page in DOCS), re.M | re.S)
     parts = {part for message in quoted for part in message.removeprefix("error: ").split("…")}
     assert len(quoted) > 15 and not [part for part in parts if part not in code]
+
+
+def test_the_dockerfile_s_files_and_commands_exist():
+    lines = [line.split(" ", 1) for line in (ROOT / "Dockerfile").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == ["FROM", "python:3.12-slim"]
+    for word, rest in lines:
+        if word == "COPY":
+            assert all((ROOT / name).exists() for name in rest.split()[:-1])
+        if word == "RUN":
+            assert subprocess.run(["bash", "-n", "-c", rest], check=False).returncode == 0
+            for target in re.findall(r"make (\w+)$", rest):
+                assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
+            for pin in re.findall(r'"(\w+)\[[\w-]+\]==(\S+)"', rest):
+                assert "==".join(pin) in (ROOT / "requirements.txt").read_text().splitlines()
+    _, script, *options = json.loads(dict(lines)["CMD"])
+    said = subprocess.run([sys.executable, ROOT / script, *options, "--help"], capture_output=True, text=True, check=True).stdout
+    assert all(option in said for option in options if option.startswith("--"))
 
 
 def test_the_page_names_every_key_of_the_window():

@@ -12,7 +12,7 @@ from conftest import COINRUN, ROOT
 
 from genie_tf.cli import parse
 from genie_tf.config import Config, PlayConfig
-from genie_tf.episodes import recorder
+from genie_tf.episodes import procgen_game, recorder
 from genie_tf.episodes.agents import ORIGINAL, make_agent
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.describe import describe_recording, describe_split
@@ -49,6 +49,19 @@ def test_modes_that_a_game_has_not_are_refused_before_procgen_ends_the_process()
     for game, mode in (("coinrun", "extreme"), ("coinrun", "memory"), ("chaser", "memory"), ("chess", "easy")):
         with pytest.raises(UserError, match="choose"):
             check(ProcgenSettings(game=game, distribution_mode=mode))
+
+
+def test_procgen_without_the_libraries_of_a_desktop_says_what_to_install(monkeypatch):
+    """Its error, of a bare Debian."""
+
+    def missing(**settings):
+        raise OSError(
+            "cannot load library '/data/libenv.so': libGL.so.1: cannot open shared object file: No such file or directory."
+        )
+
+    monkeypatch.setattr(procgen_game, "ProcgenGym3Env", missing)
+    with pytest.raises(UserError, match=r"libGL\.so\.1 is missing: apt-get install libgl1 libglib2\.0-0"):
+        make_game(ProcgenSettings(), (0, 1), 1, 0)
 
 
 def test_options_of_the_game_show():

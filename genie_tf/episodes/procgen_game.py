@@ -87,19 +87,23 @@ class ProcgenGame:
         first_level, num_levels = levels
         self.size = (settings.height, settings.width)
         self.small = self.size == (SIZE, SIZE)
-        self.env = ProcgenGym3Env(
-            num=environments,
-            env_name=settings.game,
-            num_levels=num_levels,
-            start_level=first_level,
-            distribution_mode=settings.distribution_mode,
-            use_backgrounds=settings.use_backgrounds,
-            restrict_themes=settings.restrict_themes,
-            paint_vel_info=settings.paint_vel_info,
-            rand_seed=seed,
-            num_threads=threads,
-            **({} if self.small else {"render_mode": "rgb_array"}),
-        )
+        try:
+            self.env = ProcgenGym3Env(
+                num=environments,
+                env_name=settings.game,
+                num_levels=num_levels,
+                start_level=first_level,
+                distribution_mode=settings.distribution_mode,
+                use_backgrounds=settings.use_backgrounds,
+                restrict_themes=settings.restrict_themes,
+                paint_vel_info=settings.paint_vel_info,
+                rand_seed=seed,
+                num_threads=threads,
+                **({} if self.small else {"render_mode": "rgb_array"}),
+            )
+        except OSError as error:  # libGL and GLib, which a system without a desktop lacks
+            reason = str(error).split(":")[1].strip() if ":" in str(error) else str(error)
+            raise UserError(f"Procgen can't be loaded, {reason} is missing: apt-get install libgl1 libglib2.0-0") from error
 
     @staticmethod
     def check(settings: ProcgenSettings) -> None:
