@@ -12,7 +12,7 @@ from typing import Literal
 import av
 import numpy as np
 
-from genie_tf.episodes.dataset import Episodes
+from genie_tf.episodes.dataset import Episodes, Windows
 from genie_tf.episodes.format import episode_dtype, write_header
 from genie_tf.quiet import quiet
 
@@ -28,6 +28,7 @@ FRAMES = 32_000  # frames that each worker records in one run
 BARE_STEPS = 1_000  # steps of each vector of environments
 WINDOW, BATCH, BATCHES = 16, 36, 60
 TEN_MILLION = 10_000_000
+MANY = 5_000  # files
 PAPER = ProcgenSettings(
     distribution_mode="hard", use_backgrounds=True, restrict_themes=False, agent="uniform", hold=1, train_frames=FRAMES * SHARDS
 )
@@ -260,6 +261,42 @@ def memory() -> dict:
     return row([peak_memory(1_000_000)], [peak_memory(10_000)], "MB reading 10^6 frames; limit: 10^4 frames")
 
 
+def drawing(episodes: int) -> float:
+    """Milliseconds to draw the windows of a batch from a collection of `episodes` files, whose lengths are known."""
+    lengths = np.random.default_rng(0).integers(WINDOW, 2 * SPARSE_EPISODE, episodes)
+    windows, rng = Windows(np.cumsum(lengths) - lengths, lengths - WINDOW + 1), np.random.default_rng(1)
+    start = time.perf_counter()
+    for _ in range(BATCHES):
+        windows.draw(rng, BATCH)
+    return 1000 * (time.perf_counter() - start) / BATCHES
+
+
+def drawing_of_many() -> dict:
+    """Time to draw a batch from ten million files: a dry run of a large collection. The limit is that of a thousand files."""
+    values, limits = ([drawing(count) for _ in range(REPEATS)] for count in (TEN_MILLION, 1000))
+    return row(values, limits, "ms to draw the windows of a batch from 10^7 files; limit: from 10^3 files")
+
+
+def opening() -> dict:
+    """Files that `Episodes` opens in a second. The limit is opening and reading them without a check."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(MANY):
+            with open(Path(folder) / f"{number:06d}.npy", "wb") as file:
+                write_header(file, ROW, WINDOW)
+                file.truncate(file.tell() + WINDOW * ROW.itemsize)
+        values, limits = [], []
+        for _ in range(REPEATS):
+            start = time.perf_counter()
+            Episodes(folder)
+            values.append(MANY / (time.perf_counter() - start))
+            start = time.perf_counter()
+            for path in Path(folder).iterdir():
+                with open(path, "rb") as file:
+                    file.read(ROW.itemsize)
+            limits.append(MANY / (time.perf_counter() - start))
+    return row(values, limits, "files/s opened by Episodes; limit: opened and read")
+
+
 ROWS = {
     "record": lambda: recording("npy"),
     "record.b2nd": lambda: recording("b2nd"),
@@ -270,6 +307,8 @@ ROWS = {
     "load.1": lambda: reading("npy", 1),
     "load.1.b2nd": lambda: reading("b2nd", 1),
     "load.memory": memory,
+    "load.draw": drawing_of_many,
+    "load.open": opening,
     "size.npy": lambda: size_of_episodes("npy"),
     "size.b2nd": lambda: size_of_episodes("b2nd"),
     "size.mp4": size_of_video,
