@@ -123,7 +123,7 @@ def read_picture(file, name: str, size: tuple[int, int]) -> np.ndarray:
                 raise UserError(f"{name} has {picture.width} x {picture.height} pixels: make it smaller")
             whole = ImageOps.exif_transpose(picture).convert("RGBA")
     except FileNotFoundError as error:
-        raise UserError(f"there is no picture {name}") from error
+        raise UserError(f"there is no picture {name}: give a .png or .jpg file") from error
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise UserError(f"{name} is no picture that can be read: give a .png or .jpg file") from error
     except UserError:

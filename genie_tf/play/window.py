@@ -9,6 +9,7 @@ import numpy as np
 from genie_tf.episodes.controls import keys_in
 from genie_tf.errors import UserError
 from genie_tf.play.keys import DIGITS
+from genie_tf.quiet import quiet
 
 LINE = 24  # height of the line of text, in screen pixels
 KEY = 52  # width of the key's name in this line
@@ -64,14 +65,15 @@ class Window:
 
         self.pygame = pygame
         height, width = (self.scale * side for side in self.frame_size)
-        try:
-            pygame.display.init()
-            if pygame.display.get_driver() == "offscreen" and "SDL_VIDEODRIVER" not in os.environ:
-                raise pygame.error("SDL found none")  # it would draw where nobody sees it
-            pygame.display.set_mode((width, height + LINE), pygame.RESIZABLE)
-        except pygame.error as error:
-            pygame.quit()
-            raise UserError(f"no display ({error}): {self.instead}") from error
+        with quiet():  # SDL says what each kind of display lacks that it tries
+            try:
+                pygame.display.init()
+                if pygame.display.get_driver() == "offscreen" and "SDL_VIDEODRIVER" not in os.environ:
+                    raise pygame.error("SDL found none")  # it would draw where nobody sees it
+                pygame.display.set_mode((width, height + LINE), pygame.RESIZABLE)
+            except pygame.error as error:
+                pygame.quit()
+                raise UserError(f"no display ({error}): {self.instead}") from error
         pygame.font.init()
         self.clock = pygame.time.Clock()
         pygame.display.set_caption(self.title)
