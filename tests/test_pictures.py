@@ -12,7 +12,7 @@ OTHER = (
 SHOWN = {  # with the settings of the demo, and with others
     "overview.png": {
         "(T / 5), each 0 … 5": "(T / 5), each 0 … 7", "(T / 5, 21), each 0 … 1,324": "(T / 5, 9), each 0 … 1,324",
-        "8 MaskGIT steps": "4 MaskGIT steps", "3 token grids": "2 token grids",
+        "2 MaskGIT steps": "4 MaskGIT steps", "3 token grids": "2 token grids",
     },
     "latent_action.png": {"columns: 3 parts, rows: 2": "columns: 4 parts, rows: 2"},
     "tokenizer.png": {
