@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import fuzz
 import numpy as np
 import pytest
 from conftest import ROOT, refused
@@ -134,6 +135,17 @@ def test_a_video_s_damaged_settings_are_made_anew(place, tiny):
         damage(facts, how)
         assert "video00000.json is damaged" in place.make("extract.py", *options)
         assert facts.read_bytes() == whole
+
+
+def test_damaged_and_hostile_files_are_read_or_refused_in_one_line(tmp_path, monkeypatch):
+    """A few of each kind. `python -m tests.fuzz` reads twelve thousand."""
+    monkeypatch.chdir(tmp_path)
+    others = fuzz.hostile_files()
+    for kind, target in fuzz.targets(tmp_path).items():
+        target.read()
+        for case in range(3 if kind.startswith("checkpoint") else 10):
+            fault = fuzz.read_case(target, np.random.default_rng([case, sum(kind.encode())]), others)
+            assert not fault, f"{kind}, case {case}: {fault}"
 
 
 def test_figures_that_are_damaged_are_not_compared(copy, model):
