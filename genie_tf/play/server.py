@@ -9,6 +9,7 @@ import asyncio
 import base64
 import contextlib
 import errno
+import gc
 import hashlib
 import json
 import logging
@@ -233,6 +234,7 @@ def compile_batches(first: Session, config: Config) -> None:
         session.reset()
     for size in tqdm(BATCHES, desc="preparing for players", unit=" batches"):
         press_together(sessions[:size], ["1"] * size)
+    gc.freeze()  # as in `Scene.prepare`
 
 
 def serve(config: Config, host: str, port: int, pictures: tuple[Path, ...] = ()) -> None:
