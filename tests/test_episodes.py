@@ -14,7 +14,7 @@ from genie_tf.episodes.format import BLOCK, UNKNOWN, Episode, EpisodeWriter, epi
 from genie_tf.episodes.procgen_game import ProcgenSettings
 from genie_tf.episodes.recorder import SHARDS, SPLITS, record, record_shard, shard_game, shard_levels
 from genie_tf.errors import UserError
-from genie_tf.files import save_array
+from genie_tf.files import save_array, write_json
 
 SMALL = ProcgenSettings(
     hold=3, train_frames=128 * 90, validation_frames=128, test_frames=128, train_levels=40, validation_levels=16, test_levels=24
@@ -123,6 +123,10 @@ def test_same_seed_same_episodes_whatever_the_workers_interruptions_and_damage(t
         verify_recording(Path("record/three"))
     said = capsys.readouterr().err
     assert "shard02_env00_0000.npy is damaged" in said and "shard01_env01_0000.npy is damaged or missing" in said
+    write_json(Path("record/three/human.json"), {"checksums": {"train/human_00000.npy": "00000000"}})
+    with pytest.raises(UserError, match=r"3 of .*shard02\.json, and run .*your own play can't be recorded anew.*keep human\.json"):
+        verify_recording(Path("record/three"))
+    Path("record/three/human.json").unlink()
     (train / "shard01.json").unlink()
     (train / "shard02.json").unlink()  # as a kill leaves it: no mark of the end, half a file, a missing episode
     (train / "shard02_env00_0999.npy.tmp").write_bytes(b"half")

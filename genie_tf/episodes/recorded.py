@@ -6,7 +6,7 @@ from typing import Any
 from genie_tf.config import RecordSettings
 from genie_tf.episodes.controls import Controls
 from genie_tf.episodes.dataset import Episodes
-from genie_tf.episodes.recorder import controls_of
+from genie_tf.episodes.recorder import OWN_PLAY, controls_of
 from genie_tf.errors import UserError
 from genie_tf.files import read_json
 from genie_tf.kinds import class_of
@@ -18,7 +18,7 @@ def recorded_with(episodes: Episodes) -> RecordSettings | None:
     Raises:
         UserError: the recording was made with a game, but none of its files of settings can be read.
     """
-    files = [*sorted(episodes.folder.glob("shard*.json")), *episodes.folder.parent.glob("human.json")]
+    files = [*sorted(episodes.folder.glob("shard*.json")), *episodes.folder.parent.glob(OWN_PLAY)]
     for file in files:
         try:
             settings = read_json(file, "record it anew", config=dict)["config"]

@@ -21,6 +21,7 @@ from genie_tf.files import UNFINISHED, checksum, claimed, read_json, write_json
 from genie_tf.kinds import class_of
 
 SPLITS = ("train", "validation", "test")
+OWN_PLAY = "human.json"  # counts the episodes that a person has played, and has their checksums
 SHARDS = 8
 ENVIRONMENTS = 16  # per shard
 STEP = 8  # height and width are multiples of it

@@ -7,7 +7,7 @@ import numpy as np
 from genie_tf.config import Config
 from genie_tf.episodes.controls import NONE, Controls, control_of
 from genie_tf.episodes.format import EpisodeWriter
-from genie_tf.episodes.recorder import SPLITS, check, claim, controls_of, facts_of, level_range, make_game, recorded
+from genie_tf.episodes.recorder import OWN_PLAY, SPLITS, check, claim, controls_of, facts_of, level_range, make_game, recorded
 from genie_tf.files import checksum, read_json, write_json
 from genie_tf.play.window import Window
 
@@ -26,7 +26,7 @@ def record_human(config: Config) -> None:
     """
     check(config.record)
     root = Path("record") / config.world
-    summary = root / "human.json"
+    summary = root / OWN_PLAY
     wanted, controls = facts_of(config.record), controls_of(config.record)
     if summary.exists():  # it counts the episodes; a new file would start at 0 and overwrite them
         read_json(summary, f"move {root} away, or name another --world", config=dict, episodes=int)
