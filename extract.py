@@ -1,7 +1,6 @@
 """Record episodes of a game with one worker, or import your own videos. `./data_collect.bash` starts several workers.
 
-Writes one file per episode to record/<world>/{train,validation,test}/. It records 46,000 game steps a second on 2 cores.
-Examples:
+Writes one file per episode to record/<world>/{train,validation,test}/. It records 46,000 game steps a second on 2 cores. Examples:
 python extract.py --record.agent sticky --record.hold 4
 python extract.py --record.agent human
 python extract.py --config configs/pong.yaml

@@ -25,9 +25,7 @@ MAY_BE_ZERO = (
     "seed", "temperature", "guidance", "corruption", "action_dropout", "entropy", "diversity", "commitment",
     "l1", "l4", "perceptual", "adversarial", "adversarial_after", "adversarial_regularizer", "ema",
 )  # fmt: skip
-DEVICES = {
-    "devices": {"type": int, "default": 1, "help": "GPUs of this machine among which each batch is divided; the result is the same"}
-}
+DEVICES = {"devices": {"type": int, "default": 1, "help": "GPUs of this machine among which each batch is divided"}}
 MOVED = {"tokenizer.codes": "tokenizer.quantizer.codes", "tokenizer.code_dim": "tokenizer.quantizer.code_dim"}
 
 

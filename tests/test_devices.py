@@ -4,15 +4,13 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
+from test_backends import QUICK
 
 from genie_tf.errors import UserError
 from genie_tf.training import devices
-
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiles sooner, runs slower
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.slow

@@ -127,10 +127,10 @@ def verify_recording(folder: Path) -> None:
             tqdm.write(f"{path} is damaged or missing", file=sys.stderr)
             damaged.append(file)
     if damaged:
-        mend = []
+        advice = []
         if anew := sorted({str(file) for file in damaged if file.name != OWN_PLAY}):
-            mend.append(f"delete {' '.join(anew)}, and run ./data_collect.bash with the same settings, which records them anew")
+            advice.append(f"delete {' '.join(anew)}, and run ./data_collect.bash with the same settings, which records them anew")
         if any(file.name == OWN_PLAY for file in damaged):  # to delete it would number the next episodes from 0 again
-            mend.append(f"your own play can't be recorded anew: delete its damaged episodes, and keep {OWN_PLAY}")
-        raise UserError(f"{len(damaged)} of {len(expected)} episodes are damaged or missing: {'; '.join(mend)}")
+            advice.append(f"your own play can't be recorded anew: delete its damaged episodes, and keep {OWN_PLAY}")
+        raise UserError(f"{len(damaged)} of {len(expected)} episodes are damaged or missing: {'; '.join(advice)}")
     print(f"{len(expected)} episodes of {folder} are as they were recorded")

@@ -102,8 +102,10 @@ class ProcgenGame:
                 **({} if self.small else {"render_mode": "rgb_array"}),
             )
         except OSError as error:  # libGL and GLib, which a system without a desktop lacks
-            reason = str(error).split(":")[1].strip() if ":" in str(error) else str(error)
-            raise UserError(f"Procgen can't be loaded, {reason} is missing: apt-get install libgl1 libglib2.0-0") from error
+            if "cannot load library" not in str(error):
+                raise
+            missing = str(error).split(":")[1].strip()
+            raise UserError(f"Procgen can't be loaded, {missing} is missing: apt-get install libgl1 libglib2.0-0") from error
 
     @staticmethod
     def check(settings: ProcgenSettings) -> None:

@@ -13,6 +13,8 @@ from genie_tf.errors import UserError
 def shared_among(devices: int, batch_size: int) -> Iterator[None]:
     """Every device has all weights, and computes its part of each batch. The update is that of one device with the whole batch.
 
+    Dropout is an exception: on TensorFlow each device draws its own.
+
     Models that are made or loaded within are trained in this way: with `tf.distribute.MirroredStrategy` on TensorFlow, and with
     `keras.distribution.DataParallel` on JAX.
 

@@ -200,7 +200,8 @@ def _find_start(folder: Path, prefix: str, made_by: str, facts: dict) -> _Start:
         if epoch % KEEP_EVERY or not start.epoch:
             discard(stray, prefix)
     for part in folder.glob(f"{prefix}_*{PART}"):
-        if part.name == f"{prefix}_{start.epoch}{PART}" and not damage(part, made_by) and fits(known := load_facts(part, made_by)):
+        follows = part.name == f"{prefix}_{start.epoch}{PART}"
+        if follows and not damage(part, made_by) and fits(known := load_facts(part, made_by)) and known.get("part"):
             start.checkpoint, start.part = part, known["part"]
         else:
             discard(part, prefix)
@@ -218,12 +219,12 @@ class _Keeper(keras.callbacks.Callback):
         self.title, self.folder, self.prefix, self.facts, self.history = title, folder, prefix, facts, start.history
         self.epoch, self.steps_per_epoch = start.epoch, steps_per_epoch
 
-    def save_part(self) -> None:
+    def save_part(self, model: keras.Model) -> None:
         """Save an epoch that was stopped between its first step and its last."""
-        done = int(self.model.optimizer.iterations) - self.epoch * self.steps_per_epoch
+        done = int(model.optimizer.iterations) - self.epoch * self.steps_per_epoch
         if not 0 < done < self.steps_per_epoch:
             return
-        chance, metrics = _chance_of(self.model), self.model.metrics_variables
+        chance, metrics = _chance_of(model), model.metrics_variables
         part = {
             "step": done,
             "chance": [ops.convert_to_numpy(state).tolist() for state in chance],
@@ -232,7 +233,7 @@ class _Keeper(keras.callbacks.Callback):
         facts = self.facts | {"history": self.history, "part": part}
         print(f"\n{self.title}: saving step {done} of epoch {self.epoch + 1}", flush=True)
         discard(self.folder / f"{self.prefix}_{self.epoch}{PART}", self.prefix)
-        save_checkpoint(self.model, self.folder, self.prefix, self.epoch, facts, PART)
+        save_checkpoint(model, self.folder, self.prefix, self.epoch, facts, PART)
 
     def failure(self, when: str) -> UserError:
         """The error of a loss that is no number."""
@@ -415,7 +416,7 @@ def train(
                     ],
                 )
             except KeyboardInterrupt:
-                keeper.save_part()
+                keeper.save_part(model)
                 raise
             finally:
                 progress.bar.close()  # an error message then begins on a new line
