@@ -294,7 +294,7 @@ ROWS = {
     "train.dynamics.coinrun": measured(train_dynamics, FULL, None, {}),
     "play": measured(play, PLAIN, None, {}),
     "play.coinrun": measured(play, FULL, None, {}),
-    "play.batch": measured(play_batch, 32),
+    "play.batch": measured(play_batch, 64),
 }
 for length in CONTEXTS:
     ROWS[f"train.context.{length}"] = measured(train_dynamics, PLAIN, GRID, {"length": length, "window": length, **BATCH})
