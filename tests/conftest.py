@@ -62,7 +62,7 @@ FIGURES = {  # of every world whose actions are known; a long dream's game may b
     "obey.key_f1_game.1", "lasting.psnr.1", "lasting.frechet_blocks.200", "lasting.frechet_blocks_recorded",
     "dynamics.psnr_after.5", "dynamics.psnr_after.50", "obey.direction_f1_after.5", "obey.direction_f1_after.1000",
     "counterfactual.match_after.5", "guess.wrong", "lasting.frechet_blocks_after.50", "memory.chance",
-    *(f"memory.psnr.{n}" for n in (4, 8, 16)), "play.frames_per_second", "play.p95_ms",
+    *(f"memory.psnr.{n}" for n in (4, 8, 16)), "resting.psnr.10", "resting.psnr_copy.50", "play.frames_per_second", "play.p95_ms",
 }  # fmt: skip
 
 

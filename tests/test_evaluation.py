@@ -41,13 +41,14 @@ from genie_tf.stages import latent_actions_of
 from genie_tf.world import World
 
 with quiet():
-    from genie_tf.evaluation import memory
+    from genie_tf.evaluation import memory, resting
     from genie_tf.evaluation.frames import dream_figures, far_off_figures, lasting_figures
     from genie_tf.evaluation.game import look_different, play_on
     from genie_tf.evaluation.latent_actions import information_figures, visible_effect
     from genie_tf.evaluation.memory import memory_figures
     from genie_tf.evaluation.obedience import matching_figures, obedience_figures, play_every_key
     from genie_tf.evaluation.reconstruction import coloured_pixels, moving_pixels, psnr_of_pixels
+    from genie_tf.evaluation.resting import resting_figures
 
 RNG = np.random.default_rng(0)
 
@@ -323,6 +324,31 @@ def test_a_world_that_forgets_the_way_does_not_come_back(monkeypatch):
         figures["memory.psnr_game.16"]["value"] > 80
         and figures["memory.psnr_game.16"]["n"] == 3 < figures["memory.psnr_game.4"]["n"]
     )
+
+
+def test_a_world_that_fades_does_not_rest(monkeypatch):
+    class Fades(Place):
+        def step(self, actions, last=False):
+            self.memory += 1
+            return super().step(actions) + np.uint8(self.memory)
+
+    moments = known("copies", 6)[1]
+    moments.controls = controls = Controls({"a": 0, "none": 1, "d": 2})
+
+    def play(game, episodes, rows, actions, title):
+        assert (actions == 1).all()
+        alive = np.ones(actions.shape, bool)
+        alive[3:, :, 20:] = False
+        return {"frames": np.repeat(moments.frames[rows - PROMPT + 1, None, None, PROMPT - 1], 50, axis=2), "alive": alive}
+
+    monkeypatch.setattr(resting, "play_on", play)
+    for world, faded in ((Place(99), False), (Fades(0), True)):
+        figures = resting_figures(world, moments, 6, controls.first, None)
+        assert (
+            figures["resting.psnr_copy.50"]["value"] > 80 and figures["resting.psnr.50"]["n"] == 3 < figures["resting.psnr.10"]["n"]
+        )
+        assert (figures["resting.psnr.50"]["value"] < figures["resting.psnr.10"]["value"] < 40) == faded
+        assert (figures["resting.psnr.50"]["value"] > 80) != faded
 
 
 def test_improbable_tokens_foretell_wrong_pictures_if_they_do():

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from genie_tf.config import JUDGE, Config, world_model
+from genie_tf.episodes.controls import NONE
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.recorded import recorded_with
 from genie_tf.episodes.recorder import controls_of
@@ -20,6 +21,7 @@ from genie_tf.evaluation.metrics import bootstrap_figure
 from genie_tf.evaluation.obedience import asked_figures, counterfactual_figures, judge_figures, play_every_key
 from genie_tf.evaluation.reconstruction import reconstruct, tokenizer_figures
 from genie_tf.evaluation.report import Findings, write_report
+from genie_tf.evaluation.resting import resting_figures
 from genie_tf.evaluation.rollouts import (
     HORIZON,
     LASTING,
@@ -41,7 +43,7 @@ PLAY_STEPS = 100
 WORST = 10  # windows in the picture of the worst
 SUMMARY = (  # the printed figures; evaluation.json contains all
     r"tokenizer\..*|latent_action\.(visible\.)?\w+|judge\.(visible\.)?\w+|dynamics\.\w+|dynamics\.\w+\.(1|4|10)"
-    r"|dynamics\.psnr_after\.(5|25|50)|(obey|lasting|counterfactual|memory)\.(?!\w+_after)\w+(\.\d+)?|(guess|play)\..*"
+    r"|dynamics\.psnr_after\.(5|25|50)|(obey|lasting|counterfactual|memory|resting)\.(?!\w+_after)\w+(\.\d+)?|(guess|play)\..*"
 )
 
 
@@ -215,6 +217,8 @@ def evaluate(
         )
         if controls.has_directions:
             figures |= memory_figures(world, moments, every_key, code_of, game)
+        if NONE in controls:
+            figures |= resting_figures(world, moments, for_long, code_of, game)
         if not transitions["replayed"]:
             left_out.append("no counterfactuals: the game does not come to the recorded frames again, or not to the last pixel")
         if not controls.has_directions:
