@@ -8,7 +8,8 @@ import pytest
 from conftest import sampling_noise
 from keras import ops
 
-from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
+from genie_tf.dynamics.context import PictureEmbedding
+from genie_tf.dynamics.maskgit import MaskGitDynamics, MaskGitSettings, training_masks
 from genie_tf.dynamics.sampling import sample_tokens, unmasking_schedule
 from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
 from genie_tf.latent_action.motion_rank import MIRROR, MotionRankModel, fused_rank, mirrored, part_of, rank_in
@@ -312,6 +313,23 @@ def test_a_hidden_action_is_no_action(dynamics):
     logits, as_none, with_all = (ops.convert_to_numpy(call(dynamics)(each)["logits"]) for each in (batch, hidden, told))
     np.testing.assert_array_equal(logits, as_none)
     assert np.abs(logits - with_all).max() > 1e-3
+
+
+def test_the_dynamics_are_trained_beside_pictures_with_noise():
+    pictures = RNG.integers(0, 256, (2, 3, 64, 32, 3)).astype(np.uint8)
+    embeddings = []
+    for noise in (0.0, 0.1):
+        keras.utils.set_random_seed(1)
+        layer = PictureEmbedding((64, 32), (4, 2), 9, 16, noise)
+        layer.build()
+        embeddings += [ops.convert_to_numpy(layer(pictures, training=training)) for training in (False, True)]
+    played, trained, noisy_played, noisy_trained = embeddings
+    np.testing.assert_array_equal(played, trained)
+    np.testing.assert_array_equal(played, noisy_played)
+    assert np.abs(noisy_trained - played).max() > 1e-3
+    settings = MaskGitSettings(width=16, depth=1, heads=2, picture_noise=0.3)
+    model = MaskGitDynamics.from_settings(settings, 8, 9, 3, {"frame_size": (64, 32), "grid": (4, 2)})
+    assert model.embed_picture.noise == 0.3
 
 
 @pytest.mark.parametrize("guidance", [0.0, 1.5])

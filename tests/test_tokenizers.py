@@ -12,7 +12,7 @@ from genie_tf.dynamics.maskgit import MaskGitDynamics
 from genie_tf.errors import UserError
 from genie_tf.evaluation.metrics import psnr
 from genie_tf.evaluation.reconstruction import reconstruct, tokenizer_figures
-from genie_tf.layers.pixels import to_pixels
+from genie_tf.layers.pixels import to_pixels, with_noise
 from genie_tf.layers.resample import Downsample
 from genie_tf.tokenizer.conv import ConvTokenizer
 from genie_tf.tokenizer.delta import DeltaSettings, DeltaTokenizer
@@ -324,6 +324,34 @@ def test_the_first_group_repeats_the_first_frame_and_each_frame_of_a_group_has_i
     assert of_places[1] == pytest.approx(psnr(pictures[:, 2::4], film[:, 2::4]).mean())
     assert np.mean(of_places) == pytest.approx(figures["tokenizer.psnr"]["value"]) and len(set(of_places)) == 4
     assert "tokenizer.psnr.5" not in figures
+
+
+def test_delta_is_trained_to_repair_pictures_whose_noise_its_encoder_does_not_know():
+    film, actions = films(4, 2, seed=3), np.zeros((4, 2), np.int32)
+    shown = {}
+    for noise in (0.0, 0.2):
+        keras.utils.set_random_seed(1)
+        model = DeltaTokenizer(VECTOR, actions=3, width=16, noise=noise)
+        model.build()
+        for training in (False, True):
+            shown[noise, training] = arrays(model({"frames": film, "actions": actions}, training=training))
+    plain, noisy = shown[0.0, True], shown[0.2, True]
+    np.testing.assert_array_equal(noisy["tokens"], plain["tokens"])
+    apart = noisy["reconstruction"].astype(float) - plain["reconstruction"]
+    assert (apart[:, 0] == 0).all(), "the first frame is given"
+    assert 0.005 < np.abs(apart[:, 1]).mean() < 0.2, "the new decoder leaves the noise as it is"
+    assert noisy["loss"] > plain["loss"]
+    np.testing.assert_array_equal(shown[0.2, False]["reconstruction"], shown[0.0, False]["reconstruction"])
+
+
+def test_noise_of_pictures_is_of_pixels_and_of_squares_and_as_strong_as_it_says():
+    pictures = np.full((400, 16, 16, 3), 128, np.uint8)
+    seed = keras.random.SeedGenerator(1)
+    noise = ops.convert_to_numpy(with_noise(pictures, 0.1, seed)).astype(float) - 128
+    of_squares = noise.reshape(400, 4, 4, 4, 4, 3).mean(axis=(2, 4))
+    assert abs(noise.mean()) < 0.5 and 25 < noise.std(axis=(1, 2, 3)).max() < 35
+    assert 8 < of_squares.std(axis=(1, 2, 3)).max() < 20 and noise.std(axis=(1, 2, 3)).min() < 5
+    assert (ops.convert_to_numpy(with_noise(pictures, 0.0, seed)) == 128).all()
 
 
 def test_a_grid_of_delta_changes_the_picture_before_into_several_frames():

@@ -22,6 +22,7 @@ class TransformerSettings(DynamicsConfig):
         depth: Number of blocks.
         heads: Attention heads.
         window: Frames that a token attends to in one block, its own included.
+        picture_noise: Noise of the pictures that tokens of `delta` change, in training: see `with_noise`.
     """
 
     epochs: int = 20
@@ -33,6 +34,7 @@ class TransformerSettings(DynamicsConfig):
     depth: int = 4
     heads: int = 4
     window: int = 4
+    picture_noise: float = 0.1
 
 
 class TokenTransformer(SelfSupervisedModel):
@@ -49,7 +51,8 @@ class TokenTransformer(SelfSupervisedModel):
         depth: Number of blocks.
         heads: Attention heads; divides `width`.
         window: Frames that a token attends to in one block, its own included.
-        context: Arguments `frame_size` and `grid` of `PictureEmbedding`, for tokens that change the picture before; otherwise None.
+        context: Arguments `frame_size`, `grid` and `noise` of `PictureEmbedding`, for tokens that change the picture before;
+            otherwise None.
     """
 
     reported = ("accuracy", "shuffled_actions")
@@ -69,7 +72,8 @@ class TokenTransformer(SelfSupervisedModel):
 
     @classmethod
     def from_settings(cls, settings: TransformerSettings, codes: int, tokens: int, actions: int, context: dict | None = None):
-        return cls(codes, tokens, actions, settings.width, settings.depth, settings.heads, settings.window, context)
+        seen = None if context is None else context | {"noise": settings.picture_noise}
+        return cls(codes, tokens, actions, settings.width, settings.depth, settings.heads, settings.window, seen)
 
     @staticmethod
     def noise(rng: np.random.Generator, tokens_BTN: np.ndarray, codes: int, corruption: float, dropout: float) -> dict:

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.errors import UserError
-from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels, unpatchify
+from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels, unpatchify, with_noise
 from genie_tf.layers.quantizers import make_quantizer
 from genie_tf.layers.registration import register, rest_of_shift, shifted, shifts_in, whole_shift
 from genie_tf.tokenizer.base import Tokenizer
@@ -30,6 +30,8 @@ class DeltaSettings(TokenizerSettings):
         stride: Frames that a token grid stands for.
         length: Frames of a training film, those of 2 token grids or more. The first grid is given, the others are the tokenizer's
             own pictures.
+        noise: Noise of the picture before, which the decoder sees in training: see `with_noise`. It learns to repair a picture, and
+            errors then add up more slowly in play.
     """
 
     kind: Literal["delta"] = "delta"
@@ -45,6 +47,7 @@ class DeltaSettings(TokenizerSettings):
     blocks: int = 2
     stride: int = 1
     length: int = 4
+    noise: float = 0.1
 
 
 @keras.saving.register_keras_serializable("genie_tf")
@@ -56,8 +59,10 @@ class DeltaTokenizer(Tokenizer):
     is and shifted, and the action. The decoder adds a change to the shifted picture. So scenery that only moves costs one token a
     frame. The frames between are made of the pictures before and after them, shifted, by a smaller network without codes.
 
-    The picture before is the tokenizer's own, in training and in play, as its errors feed back. The encoder can correct them. The
-    first grid of a film has no picture before it: its last frame is given, and its tokens are 0.
+    The picture before is the tokenizer's own, in training and in play, as its errors feed back. The encoder can correct them. In
+    training the decoder sees it with noise of which the encoder does not know, so it learns to correct errors by itself.
+
+    The first grid of a film has no picture before it: its last frame is given, and its tokens are 0.
 
     Args:
         quantizer: Settings of the quantizer, a dict with its `kind`.
@@ -67,14 +72,15 @@ class DeltaTokenizer(Tokenizer):
         blocks: Residual blocks of the decoder.
         patch: Side of an input patch in pixels.
         stride: S, frames that a token grid stands for.
-        seed: Seed of the codebook.
+        noise: Noise of the picture before, which the decoder sees in training: see `with_noise`.
+        seed: Seed of the codebook and of the noise.
         frame_size: H and W, multiples of `cell`.
         losses: Arguments of `ReconstructionLoss`.
 
     Call arguments:
         inputs: A dict: `frames` uint8 (B, T, H, W, 3), T a multiple of S, 2 S or more; `actions` int (B, T / S), where action k led
             from grid k to grid k + 1 (the last is not used).
-        training: Whether to decode only one of the frames between, in the last grid, as they cost time.
+        training: Whether to add noise, and to decode only one of the frames between, in the last grid, as they cost time.
 
     Returns:
         See `genie_tf.tokenizer`. In training, `reconstruction` has only the decoded frames. The losses are those of all grids but
@@ -89,13 +95,13 @@ class DeltaTokenizer(Tokenizer):
     needs_actions = True
 
     def __init__(
-        self, quantizer, actions, cell=16, width=128, blocks=2, patch=4, stride=1, seed=0, frame_size=FRAME_SIZE, losses=None,
-        **kwargs,
+        self, quantizer, actions, cell=16, width=128, blocks=2, patch=4, stride=1, noise=0.0, seed=0, frame_size=FRAME_SIZE,
+        losses=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.config = dict(
-            quantizer=quantizer, actions=actions, cell=cell, width=width, blocks=blocks, patch=patch, stride=stride, seed=seed,
-            frame_size=frame_size, losses=losses,
+            quantizer=quantizer, actions=actions, cell=cell, width=width, blocks=blocks, patch=patch, stride=stride,
+            noise=noise, seed=seed, frame_size=frame_size, losses=losses,
         )  # fmt: skip
         self.frame_size, self.actions, self.patch = tuple(frame_size), actions, patch
         self.grid = tuple(side // cell for side in frame_size)
@@ -126,8 +132,8 @@ class DeltaTokenizer(Tokenizer):
         self.decoder_fine = conv(width // 2, name="decoder_fine")
         to_patches = dict(activation=None, dtype="float32", kernel_initializer="zeros")
         self.to_patches = conv(3 * patch**2, **to_patches, name="to_patches")
+        self.noise, self.chance = noise, keras.random.SeedGenerator(seed, name="chance")
         if stride > 1:
-            self.chance = keras.random.SeedGenerator(seed, name="chance")
             self.embed_order = layers.Embedding(stride - 1, width // 2, name="embed_order")
             self.between_fine = conv(width // 2, name="between_fine")
             self.between_block = conv(width // 2, name="between_block")
@@ -152,7 +158,7 @@ class DeltaTokenizer(Tokenizer):
             grids = f"a film consists of 2 token grids or more, of {s.stride} frames each, as the first is given"
             raise UserError(f"--tokenizer.length {s.length}: {grids}")
         losses = loss_settings(s)
-        return cls(asdict(s.quantizer), actions, s.cell, s.width, s.blocks, s.patch, s.stride, s.seed, frame_size, losses)
+        return cls(asdict(s.quantizer), actions, s.cell, s.width, s.blocks, s.patch, s.stride, s.noise, s.seed, frame_size, losses)
 
     @staticmethod
     def examples(recording: Episodes, settings: DeltaSettings, actions: np.ndarray) -> Examples:
@@ -253,6 +259,8 @@ class DeltaTokenizer(Tokenizer):
             shifts = self._shifts(before, films[:, k])
             context = self._context(before, shifts[:, -1], actions[:, k - 1])
             quantizations.append(self._quantization(context, films[:, k, -1], training))
+            if training and self.noise:
+                context = self._context(with_noise(before, self.noise, self.chance), shifts[:, -1], actions[:, k - 1])
             picture = self._picture(context, quantizations[-1]["quantized"])
             after = to_pixels(ops.stop_gradient(picture))
             if self.stride > 1 and not training:
