@@ -13,6 +13,7 @@ from genie_tf.errors import UserError
 from genie_tf.evaluation.metrics import psnr
 from genie_tf.evaluation.reconstruction import reconstruct, tokenizer_figures
 from genie_tf.layers.pixels import to_pixels, with_noise
+from genie_tf.layers.registration import shifts_in
 from genie_tf.layers.resample import Downsample
 from genie_tf.tokenizer.conv import ConvTokenizer
 from genie_tf.tokenizer.delta import DeltaSettings, DeltaTokenizer
@@ -342,6 +343,27 @@ def test_delta_is_trained_to_repair_pictures_whose_noise_its_encoder_does_not_kn
     assert 0.005 < np.abs(apart[:, 1]).mean() < 0.2, "the new decoder leaves the noise as it is"
     assert noisy["loss"] > plain["loss"]
     np.testing.assert_array_equal(shown[0.2, False]["reconstruction"], shown[0.0, False]["reconstruction"])
+
+
+def test_small_changes_of_delta_do_not_add_up_in_play():
+    """Of two pixels, one is to change by 3 of 255 in every step, and one by 50."""
+    model = DeltaTokenizer(VECTOR, actions=3, width=16)
+    model.build()
+    change = np.zeros((4, 4, 3), np.float32)
+    change[1, 1, 0], change[2, 2, 1] = 3 / 255, 50 / 255
+    model.to_patches.bias.assign(change.reshape(-1))
+    before = np.full((1, 64, 64, 3), 100, np.uint8)
+    memory = {"before": ops.convert_to_tensor(before), "known": ops.ones((1,), "bool")}
+    tokens, led_by = np.zeros((1, model.tokens), np.int32), ops.zeros((1,), "int32")
+    tokens[0, 0] = shifts_in((64, 64)) // 2  # no shift
+    tokens = ops.convert_to_tensor(tokens)
+    for _ in range(3):
+        memory = model.decode_last(tokens, memory, led_by)["memory"]
+    after = ops.convert_to_numpy(memory["before"]).astype(int)
+    assert (after[0, 1::4, 1::4, 0] == 100).all() and (after[0, 2::4, 2::4, 1] == 250).all()
+    film = np.repeat(before[:, None], 2, axis=1)
+    trained = arrays(model({"frames": film, "actions": np.zeros((1, 2), np.int32)}, training=True))["reconstruction"]
+    np.testing.assert_allclose(255 * (trained[0, 1, 1::4, 1::4, 0] + 0.5), 103, atol=1e-3, err_msg="in training they count")
 
 
 def test_noise_of_pictures_is_of_pixels_and_of_squares_and_as_strong_as_it_says():

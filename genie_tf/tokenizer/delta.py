@@ -16,6 +16,8 @@ from genie_tf.layers.registration import register, rest_of_shift, shifted, shift
 from genie_tf.tokenizer.base import Tokenizer
 from genie_tf.tokenizer.losses import ReconstructionLoss, TokenizerSettings, loss_settings
 
+SMALL = 4 / 255  # smaller changes of a pixel are left out; from twice this on, changes count in full
+
 
 @dataclass
 class DeltaSettings(TokenizerSettings):
@@ -80,7 +82,8 @@ class DeltaTokenizer(Tokenizer):
     Call arguments:
         inputs: A dict: `frames` uint8 (B, T, H, W, 3), T a multiple of S, 2 S or more; `actions` int (B, T / S), where action k led
             from grid k to grid k + 1 (the last is not used).
-        training: Whether to add noise, and to decode only one of the frames between, in the last grid, as they cost time.
+        training: Whether to add noise, to add small changes too, and to decode only one of the frames between, in the last grid, as
+            they cost time.
 
     Returns:
         See `genie_tf.tokenizer`. In training, `reconstruction` has only the decoded frames. The losses are those of all grids but
@@ -209,8 +212,12 @@ class DeltaTokenizer(Tokenizer):
             x = down(x)
         return self.quantizer(self.to_code(x), training=training)
 
-    def _picture(self, context, quantized):
-        """Frames float (B, H, W, 3), from quantized vectors (B, rows, columns, D)."""
+    def _picture(self, context, quantized, training=False):
+        """Frames float (B, H, W, 3), from quantized vectors (B, rows, columns, D).
+
+        The network's change is never exactly 0. Where nothing happens, it would be added again in every step of play, and specks
+        would grow. So outside of training small changes are left out.
+        """
         x = self.from_code(quantized)
         for up in self.decoder_up:
             x = up(x)
@@ -219,7 +226,11 @@ class DeltaTokenizer(Tokenizer):
             x = x + block(x)
         x = self.upsample(x) + context["fine"]
         x = x + self.decoder_fine(x)
-        return context["moved"] + unpatchify(self.to_patches(x), self.patch)
+        change = unpatchify(self.to_patches(x), self.patch)
+        if not training:
+            of_colours = ops.max(ops.abs(change), axis=-1, keepdims=True)
+            change = change * ops.clip(of_colours / SMALL - 1.0, 0.0, 1.0)
+        return context["moved"] + change
 
     def _between(self, before, after, shifts_BS, order_B):
         """A frame float (B, H, W, 3) between two pictures.
@@ -261,7 +272,7 @@ class DeltaTokenizer(Tokenizer):
             quantizations.append(self._quantization(context, films[:, k, -1], training))
             if training and self.noise:
                 context = self._context(with_noise(before, self.noise, self.chance), shifts[:, -1], actions[:, k - 1])
-            picture = self._picture(context, quantizations[-1]["quantized"])
+            picture = self._picture(context, quantizations[-1]["quantized"], training)
             after = to_pixels(ops.stop_gradient(picture))
             if self.stride > 1 and not training:
                 shown.append(self._all_between(before, after, shifts))
