@@ -35,6 +35,8 @@ FAILURES = (  # what a world does badly, with the figures that show it
     "and {tokenizer.psnr_moving} dB of the pixels that move.",
     "It forgets what leaves the picture: 16 actions to the right and 16 back lead to a frame of PSNR {memory.psnr.16} dB "
     "with the first one; frames of other places have {memory.chance} dB.",
+    "A scene in which nothing happens does not stay as it is: without a key, PSNR {resting.psnr.10} dB with the game after ten "
+    "actions, {resting.psnr.50} dB after 50; the first frame, repeated, has {resting.psnr_copy.50} dB.",
     "A share of {guess.wrong} of the frames within ten actions does not look like the game's. Play shows a red border where "
     "the model is unsure. It finds a share of {guess.found} of these frames, and is a false alarm at {guess.false_alarm} of "
     "the others.",
