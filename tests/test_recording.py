@@ -152,7 +152,7 @@ def test_a_world_is_made_of_videos_alone_and_says_that_it_has_no_true_actions(ti
     place.make("dream_train_tf.py", *world)
     assert "no true actions" in place.make("dream_evaluate_tf.py", *world)
     figures = json.loads((tmp_path / "model" / "mine" / "evaluation.json").read_text())
-    of_labels = ("judge", "obey", "counterfactual", "memory", "lasting.psnr", "latent_action.")
+    of_labels = ("judge", "obey", "counterfactual", "memory", "resting", "lasting.psnr", "latent_action.")
     without = {name for name in FIGURES if not name.startswith(of_labels) and "_keys" not in name and "_after" not in name}
     assert set(figures) >= without | {"latent_action.codes_used"}
     assert not any(name.startswith(of_labels) or "_keys" in name for name in set(figures) - FIGURES)
