@@ -22,7 +22,8 @@ class TransformerSettings(DynamicsConfig):
         depth: Number of blocks.
         heads: Attention heads.
         window: Frames that a token attends to in one block, its own included.
-        picture_noise: Noise of the pictures that tokens of `delta` change, in training: see `with_noise`.
+        picture_noise: Largest standard deviation, as a share of 255, of the noise on the pictures that tokens of `delta` change, in
+            training.
     """
 
     epochs: int = 20
