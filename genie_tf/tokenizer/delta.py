@@ -32,8 +32,8 @@ class DeltaSettings(TokenizerSettings):
         stride: Frames that a token grid stands for.
         length: Frames of a training film, those of 2 token grids or more. The first grid is given, the others are the tokenizer's
             own pictures.
-        noise: Largest standard deviation, as a share of 255, of the noise that the decoder sees on the picture before in training. It
-            learns to repair a picture, and errors add up more slowly in play.
+        noise: Largest standard deviation, as a share of 255, of the noise that the decoder sees on the picture before in training.
+            It learns to repair a picture, and errors add up more slowly in play.
     """
 
     kind: Literal["delta"] = "delta"
