@@ -23,7 +23,7 @@ DEFAULT_CONFIG = "configs/coinrun_plain.yaml"
 SECTIONS = tuple(section.name for section in dataclasses.fields(Config) if section.name != "world")
 MAY_BE_ZERO = (
     "seed", "temperature", "guidance", "corruption", "action_dropout", "entropy", "diversity", "commitment",
-    "l1", "l4", "perceptual", "adversarial", "adversarial_after", "adversarial_regularizer", "ema",
+    "l1", "l4", "perceptual", "adversarial", "adversarial_after", "adversarial_regularizer", "ema", "noise", "picture_noise",
 )  # fmt: skip
 DEVICES = {"devices": {"type": int, "default": 1, "help": "GPUs of this machine among which each batch is divided"}}
 MOVED = {"tokenizer.codes": "tokenizer.quantizer.codes", "tokenizer.code_dim": "tokenizer.quantizer.code_dim"}

@@ -155,6 +155,21 @@ def test_shipped_settings_are_read_whole(config):
     assert all(parsed.__dict__.values()) and parsed.world == config.stem
 
 
+def test_noise_can_be_left_out():
+    arguments = [
+        "--config",
+        str(ROOT / "configs" / "coinrun_plain.yaml"),
+        "--tokenizer.noise",
+        "0",
+        "--dynamics.picture_noise",
+        "0",
+    ]
+    settings = parse("test", arguments=arguments)[0]
+    assert settings.tokenizer.noise == settings.dynamics.picture_noise == 0
+    with pytest.raises(UserError, match=r"--tokenizer.noise -0.1: it must be 0 or more"):
+        parse("test", arguments=[*arguments[:3], "-0.1"])
+
+
 def test_a_new_tokenizer_is_one_file_and_one_line_of_its_table(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "from dataclasses import dataclass\n"
