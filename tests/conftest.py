@@ -116,7 +116,7 @@ def plain_graphs():
 
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     gc.collect()
-    gc.freeze()  # the libraries' objects are never garbage
+    gc.freeze()  # clearing Keras's session after each script collects garbage: the libraries' objects are never it
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -161,8 +161,7 @@ def forget_models() -> None:
         import keras
 
         keras.mixed_precision.set_global_policy("float32")
-        keras.backend.clear_session()  # collects garbage
-        gc.freeze()  # what is left is looked through no more
+        keras.backend.clear_session()
 
 
 @pytest.fixture
