@@ -209,10 +209,11 @@ def train_latent_action(precision: str) -> dict:
     import keras
 
     from genie_tf.latent_action import FRAMES
+    from genie_tf.latent_action.auto import as_kind
 
     keras.mixed_precision.set_global_policy(precision)
     config = read_config(PLAIN, {})
-    settings = config.latent_action
+    settings = as_kind(config.latent_action, "motion_rank")
     model = class_of("latent_action", settings.kind).from_settings(settings, size_of(config))
     batch = {
         "frames": random_frames(config, settings.batch_size, 3),

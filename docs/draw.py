@@ -27,6 +27,7 @@ with quiet():
     from genie_tf.dynamics.sampling import unmasking_schedule
     from genie_tf.episodes.recorder import controls_of
     from genie_tf.latent_action import FRAMES, keymap, motion_rank
+    from genie_tf.latent_action.auto import as_kind
     from genie_tf.layers import pixels, registration, st_block
 
 DOCS = Path(__file__).parent
@@ -140,7 +141,7 @@ def made(arguments) -> SimpleNamespace:
     """The models of a configuration, and recorded frames uint8 (H, W, 3)."""
     c, _ = parse("", arguments=["--config", str(DOCS.parent / "configs" / "coinrun_plain.yaml"), *arguments])
     size = (c.record.height, c.record.width)
-    action = class_of("latent_action", c.latent_action.kind).from_settings(c.latent_action, size)
+    action = motion_rank.MotionRankModel.from_settings(as_kind(c.latent_action, "motion_rank"), size)
     tokenizer = class_of("tokenizer", c.tokenizer.kind).from_settings(c.tokenizer, size, action.codes)
     sizes = tokenizer.codes, tokenizer.tokens, action.codes, {"frame_size": size, "grid": tokenizer.grid}
     dynamics = class_of("dynamics", c.dynamics.kind).from_settings(c.dynamics, *sizes)

@@ -13,6 +13,7 @@ from genie_tf.episodes.recorded import controls_in, recorded_with
 from genie_tf.errors import UserError
 from genie_tf.files import alone
 from genie_tf.kinds import class_of
+from genie_tf.latent_action.auto import chosen
 from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
 from genie_tf.latent_action.keymap import LABELS, learn_keymap, load_keymap, save_keymap
 from genie_tf.looks import SHOWN, dreams, predictions, reconstructions
@@ -182,9 +183,10 @@ def train_latent_action(config: Config, live: bool = False, devices: int = 1):
     Raises:
         UserError: a setting of the model is invalid.
     """
-    settings, folder = config.latent_action, config.model_folder
+    folder = config.model_folder
+    episodes = recordings(config, "train", "validation", every=config.latent_action.span)
+    settings = chosen(config.latent_action, episodes["train"])
     model = class_of("latent_action", settings.kind)
-    episodes = recordings(config, "train", "validation", every=settings.span)
     frame_size, controls = episodes["train"].frame_size, controls_in(episodes["train"])
     model.from_settings(settings, frame_size)  # raises the error of an invalid setting before any work is done
     use_fastest_policy()

@@ -15,7 +15,9 @@ A latent action model has these attributes:
 """
 
 KINDS = {
+    "auto": "genie_tf.latent_action.auto:Auto",
     "motion_rank": "genie_tf.latent_action.motion_rank:MotionRankModel",
+    "hypotheses": "genie_tf.latent_action.hypotheses:HypothesesModel",
     "st_transformer": "genie_tf.latent_action.st_transformer:STLatentActionModel",
 }
 FRAMES = 5  # frames t - 3 … t + 1 are the input for the transition from t to t + 1

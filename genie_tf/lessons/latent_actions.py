@@ -43,7 +43,7 @@ def steps_to_a_code(config: Config, count: int = 3) -> Figure:
     """The default model, step by step: the movement, its rank among the expected ones, the second opinion, the code."""
     model, _ = load_latent_action(config)
     if not isinstance(model, MotionRankModel):
-        return left_out(f"these are the steps of motion_rank, and this world has {config.latent_action.kind}")
+        return left_out("these are the steps of motion_rank, and this world has another latent action model")
     recording = Episodes(config.record_folder("validation"), held_frames(config))
     transitions, controls = recording.windows(2, before=3).spread(count + 2)[1:-1], controls_in(recording)
     held = (
@@ -127,9 +127,7 @@ def collapse(config: Config, steps: int) -> Figure:
     collapsed = in_batches(code, lambda some: take(rows[some]), len(rows), 64).astype(int)
     own = latent_actions_of(config, {"validation": test})["validation"][rows]
     figure = Figure(figsize=(WIDTH, 3), layout="constrained")
-    for axes, codes, name in zip(
-        figure.subplots(1, 2), (own, collapsed), (config.latent_action.kind, f"st_transformer, {steps} steps")
-    ):
+    for axes, codes, name in zip(figure.subplots(1, 2), (own, collapsed), ("this world", f"st_transformer, {steps} steps")):
         codes_by_key(axes, test, rows, codes, count)
         axes.set_title(f"{name}: perplexity {perplexity(codes):.1f} of {count}", fontsize=9)
     return figure
@@ -137,5 +135,6 @@ def collapse(config: Config, steps: int) -> Figure:
 
 def keys(config: Config) -> dict[str, int]:
     """The keymap: from each key to its latent action, by the number key that plays it too."""
-    keymap = load_keymap(latent_action_file(config).parent, config.latent_action.codes)
+    file = latent_action_file(config)
+    keymap = load_keymap(file.parent, codes_of(file))
     return {name: code + 1 for name, code in keymap.items()}
