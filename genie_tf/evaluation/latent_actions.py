@@ -9,6 +9,7 @@ from genie_tf.episodes.recorded import controls_in
 from genie_tf.evaluation.game import look_different
 from genie_tf.evaluation.metrics import (
     bootstrap_figure,
+    macro_f1,
     mutual_information,
     normalized_mutual_information,
     perplexity,
@@ -61,8 +62,9 @@ def information_figures(
 
     Returns:
         Figures: mutual information in bits (`mi`) and normalized (`nmi`) with the action; the same with the key that has the
-        effect of the action (`mi_effect`, `nmi_effect`); accuracy of the direction and of the key predicted from the code; and the
-        accuracy of the most frequent direction and key as baselines. Without directions among the controls, their figures are
+        effect of the action (`mi_effect`, `nmi_effect`); accuracy of the direction and of the key predicted from the code
+        (`probe_accuracy`, `key_accuracy`), and the key's macro F1 score (`probe_f1`); and the accuracy of the most frequent
+        direction and key as baselines. Without directions among the controls, their figures are
         omitted.
     """
     keys, directions = controls.of_action[actions], controls.direction_of(actions)
@@ -74,6 +76,7 @@ def information_figures(
         f"{name}.probe_accuracy": pooled(np.mean, [probed["direction"][codes] == directions], groups),
         f"{name}.majority_accuracy": pooled(np.mean, [probed["majority"] == directions], groups),
         f"{name}.key_accuracy": pooled(np.mean, [probed["key"][codes] == keys], groups),
+        f"{name}.probe_f1": pooled(macro_f1, [probed["key"][codes], keys], groups),
         f"{name}.majority_key_accuracy": pooled(np.mean, [probed["majority_key"] == keys], groups),
     }
     return {each: one for each, one in figures.items() if controls.has_directions or not each.endswith(DIRECTION_METRICS)}
