@@ -3,8 +3,8 @@
 The past tells most of the next frame. What it does not tell is, above all, the action. The model has these steps:
 
 1. *Expectation.* A network predicts frame t + 1 from the last three frames. This is the mean of what can happen.
-2. *Hypotheses.* For each latent action, the network predicts a change of this expectation. Here it sees frame t alone. If it also
-   saw the movement until now, a code could mean "on" and "back" instead of "up" and "down".
+2. *Hypotheses.* For each latent action, the network predicts a change of this expectation. Here it sees the expected picture alone.
+   If it also saw the movement until now, a code could mean "on" and "back" instead of "up" and "down".
 3. *Code.* The latent action of a transition is the one whose hypothesis is nearest to frame t + 1.
 4. *Training.* A transition trains the hypothesis of its own code. In each batch the codes are shared out evenly, so that none stays
    unused.
@@ -141,7 +141,7 @@ class HypothesesModel(SelfSupervisedModel):
         self.compute_output_spec(keras.KerasTensor((1, SEEN, *self.frame_size, 3), "uint8"))
 
     def _see(self, current_BRQE, movement_BRQE):
-        """What the network sees at each patch, (B, R, Q, width)."""
+        """What the network sees at each patch of a picture and of its movement, (B, R, Q, width)."""
         h = self.fine(ops.concatenate([current_BRQE, movement_BRQE], axis=-1))
         coarse = self.down(h)
         for convolution in self.coarse:
@@ -151,37 +151,35 @@ class HypothesesModel(SelfSupervisedModel):
         return h + self.mix(h)
 
     def _suppose(self, past):
-        """The changes from frame t to frame t + 1, in patches, from `past` (B, 3, H, W, 3), float frames t - 2 … t.
+        """Frame t + 1, in patches, from `past` (B, 3, H, W, 3), float frames t - 2 … t.
 
         Returns:
-            A dict: `expected` float32 (B, R, Q, E), from all frames; `still` (B, R, Q, E), the same from frame t alone; `supposed`
-            (B, R, Q, A, E), what each code adds to the expectation.
+            A dict: `expected` float32 (B, R, Q, E), and `supposed` (B, R, Q, A, E), what each code adds to it.
         """
-        current = past[:, 2] - ops.mean(past[:, 2], axis=(1, 2), keepdims=True)
+        current = past[:, 2] - ops.mean(past[:, 2], axis=(1, 2), keepdims=True)  # a black ground is 0, and no large constant
         current, *movement = (patchify(x, PATCH) for x in (current, past[:, 1] - past[:, 0], past[:, 2] - past[:, 1]))
         movement = 2.0 * ops.concatenate(movement, axis=-1)
-        seen = self._see(current, movement)
-        still = self._see(current, ops.zeros_like(movement))
-        supposed = self.suppose(still)
+        change = self.expect(self._see(current, movement))
+        supposed = self.suppose(self._see(current + ops.stop_gradient(change), ops.zeros_like(movement)))
         supposed = ops.reshape(supposed, (*ops.shape(supposed)[:3], self.codes, 3 * PATCH**2))
-        return {"expected": self.expect(seen), "still": self.expect(still), "supposed": supposed}
+        return {"expected": patchify(past[:, 2], PATCH) + change, "supposed": supposed}
 
     def _errors(self, frames):
-        """The dict of `_suppose`, with the squared errors of a frame: `expected_error` and `still_error` (B,), `errors` (B, A)."""
+        """The dict of `_suppose`, with the squared errors of a frame: `expected_error` (B,) and `errors` (B, A)."""
         x = from_pixels(frames)
         out = self._suppose(x[:, :3])
-        change = patchify(x[:, 3] - x[:, 2], PATCH)
-        surprise = ops.stop_gradient(change - out["expected"])
+        surprise = patchify(x[:, 3], PATCH) - out["expected"]
+        missed = ops.stop_gradient(surprise)[:, :, :, None] - out["supposed"]
         return out | {
-            "expected_error": ops.sum(ops.square(change - out["expected"]), axis=(1, 2, 3)),
-            "still_error": ops.sum(ops.square(change - out["still"]), axis=(1, 2, 3)),
-            "errors": ops.sum(ops.square(surprise[:, :, :, None] - out["supposed"]), axis=(1, 2, 4)),
+            "expected_error": ops.sum(ops.square(surprise), axis=(1, 2, 3)),
+            "errors": ops.sum(ops.square(missed), axis=(1, 2, 4)),
         }
 
-    def _predicted(self, current, out, codes):
-        """Frame t + 1, float (B, H, W, 3), from frame t, float, the outputs of `_suppose` and codes int32 (B,)."""
+    @staticmethod
+    def _predicted(out, codes):
+        """Frame t + 1, float (B, H, W, 3), from the outputs of `_suppose` and codes int32 (B,)."""
         supposed = ops.take_along_axis(out["supposed"], codes[:, None, None, None, None], axis=3)[:, :, :, 0]
-        return current + unpatchify(out["expected"] + supposed, PATCH)
+        return unpatchify(out["expected"] + supposed, PATCH)
 
     def call(self, frames, training=False):
         out = self._errors(frames)
@@ -194,8 +192,8 @@ class HypothesesModel(SelfSupervisedModel):
 
         return {
             "codes": codes,
-            "prediction": self._predicted(from_pixels(frames[:, 2]), out, codes),
-            "loss": ops.mean(out["expected_error"] + out["still_error"] + fit),
+            "prediction": self._predicted(out, codes),
+            "loss": ops.mean(out["expected_error"] + fit),
             "psnr": psnr(ops.min(out["errors"], axis=1)),
             "expected_psnr": psnr(out["expected_error"]),
             "perplexity": perplexity(codes, self.codes),
@@ -215,7 +213,7 @@ class HypothesesModel(SelfSupervisedModel):
         `frames` is uint8 (B, 5, H, W, 3), frames t - 3 … t + 1. Frame t + 1 is not used.
         """
         past = from_pixels(frames[:, FRAMES - SEEN : -1])
-        return to_pixels(self._predicted(past[:, 2], self._suppose(past), codes))
+        return to_pixels(self._predicted(self._suppose(past), codes))
 
     def get_config(self):
         return super().get_config() | self.config
