@@ -18,7 +18,7 @@ FOLLOWS = 0.5  # least share of unpredictable movement of the picture if the cam
 
 @dataclass
 class AutoSettings(LatentActionConfig):
-    """Settings of both models between which is chosen. A setting that is not given has the chosen model's usual value.
+    """Settings of the latent action model that the movement of the picture chooses. What is not given is as usual in that model.
 
     Args:
         kind: "auto".
