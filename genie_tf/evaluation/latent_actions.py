@@ -64,8 +64,7 @@ def information_figures(
         Figures: mutual information in bits (`mi`) and normalized (`nmi`) with the action; the same with the key that has the
         effect of the action (`mi_effect`, `nmi_effect`); accuracy of the direction and of the key predicted from the code
         (`probe_accuracy`, `key_accuracy`), and the key's macro F1 score (`probe_f1`); and the accuracy of the most frequent
-        direction and key as baselines. Without directions among the controls, their figures are
-        omitted.
+        direction and key as baselines. Without directions among the controls, their figures are omitted.
     """
     keys, directions = controls.of_action[actions], controls.direction_of(actions)
     figures = {

@@ -12,6 +12,8 @@ A latent action model has these attributes:
 - `predict_next`: frames, latent actions → next frames.
 - `codes`: the number of latent actions.
 - `frame_size`: height and width of its frames.
+
+`auto` is no model. It has `Settings` alone, and is replaced by one of the models before the training: see `chosen` in `auto.py`.
 """
 
 KINDS = {

@@ -41,8 +41,8 @@ class Auto:
 def moves_with_the_player(recording: Episodes) -> float:
     """How much of what changes in the picture is an unpredictable movement of the whole picture.
 
-    If the camera follows the player, the shift of the whole picture explains most of what changes, and it differs from one
-    transition to the next. If the camera stands still, or moves evenly by itself, one of both is false.
+    If the camera follows the player, the shift of the whole picture explains most of what changes, and differs from one transition
+    to the next. If the camera stands still, the shift explains little. If the camera moves by itself, the shift stays the same.
 
     Args:
         recording: A row for each held action.

@@ -118,8 +118,8 @@ class HypothesesModel(SelfSupervisedModel):
         self.up = layers.Conv2DTranspose(width, 4, 2, padding="same", name="up")
         self.mix = convolution(width, "mix")
         self.expect = layers.Conv2D(size, 3, padding="same", dtype="float32", name="expect")
-        small = keras.initializers.RandomNormal(0.003)
-        of_all = layers.Conv2D(size * codes, 1, kernel_initializer=small, dtype="float32", name="of_all")
+        start = keras.initializers.RandomNormal(mean=0.003, stddev=0.05)
+        of_all = layers.Conv2D(size * codes, 1, kernel_initializer=start, dtype="float32", name="of_all")
         self.suppose = keras.Sequential([convolution(width, "supposing"), of_all], name="suppose")
 
     @classmethod
