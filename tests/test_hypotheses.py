@@ -83,12 +83,30 @@ def test_what_a_code_changes_depends_on_the_movement_until_now_through_the_expec
 def test_shares_are_even_over_the_batch_and_the_nearest_code_has_the_most():
     errors = np.random.default_rng(5).uniform(1.0, 2.0, (64, 4)).astype(np.float32)
     errors[:, 0] += 1.0  # a code that is never the nearest is trained as much as the others
-    given = ops.convert_to_numpy(shares(ops.convert_to_tensor(errors)))
+    surprise = np.ones(64, np.float32)
+    given = ops.convert_to_numpy(shares(ops.convert_to_tensor(errors), surprise))
     np.testing.assert_allclose(given.sum(axis=1), 1.0, atol=1e-5)
     np.testing.assert_allclose(given.sum(axis=0), 16.0, rtol=0.05)
     assert (given[:, 1:].argmax(axis=1) == errors[:, 1:].argmin(axis=1)).mean() > 0.8
-    scaled = ops.convert_to_numpy(shares(ops.convert_to_tensor(1000.0 * errors)))
+    scaled = ops.convert_to_numpy(shares(ops.convert_to_tensor(1000.0 * errors), 1000.0 * surprise))
     np.testing.assert_allclose(scaled, given, atol=1e-3, err_msg="the unit of the errors does not matter")
+
+
+def test_transitions_without_surprise_do_not_take_the_codes():
+    errors = np.random.default_rng(5).uniform(1.0, 2.0, (64, 4)).astype(np.float32)
+    errors[16:, 0] -= 2.0  # three quarters of the batch, in which nothing happens, are nearest to code 0
+    surprise = np.where(np.arange(64) < 16, 1.0, 1e-6).astype(np.float32)
+    given = ops.convert_to_numpy(shares(ops.convert_to_tensor(errors), surprise))
+    np.testing.assert_allclose(given[:16].sum(axis=0), 4.0, rtol=0.05)
+    assert given[16:, 0].mean() > 0.9
+
+
+def test_the_border_of_the_picture_has_no_part_in_the_code(learnt):
+    frames, _ = films(np.random.default_rng(8), 16)
+    other = frames.copy()
+    other[:, 3, :4] = 255
+    other[:, 3, :, -4:] = 0
+    np.testing.assert_array_equal(learnt.code(frames), learnt.code(other))
 
 
 def recorded(folder, follows: bool) -> Episodes:

@@ -6,8 +6,9 @@ The past tells most of the next frame. What it does not tell is, above all, the 
 2. *Hypotheses.* For each latent action, the network predicts a change of this expectation. Here it sees the expected picture alone.
    If it also saw the movement until now, a code could mean "on" and "back" instead of "up" and "down".
 3. *Code.* The latent action of a transition is the one whose hypothesis is nearest to frame t + 1.
-4. *Training.* A transition trains the hypothesis of its own code. In each batch the codes are shared out evenly, so that none stays
-   unused.
+   The border of the picture does not count: what comes in there cannot be foretold, and no key brings it.
+4. *Training.* A transition trains the hypothesis of its own code. In each batch the surprise is shared out evenly among the codes,
+   so that none stays unused.
 
 There is no encoder and no codebook.
 """
@@ -33,13 +34,16 @@ SHARPNESS = 3.0  # of the shares, per standard deviation of the errors of the co
 ROUNDS = 5  # of the iteration that shares the codes out evenly
 
 
-def shares(errors_BA):
+def shares(errors_BA, surprise_B):
     """How much each code is trained on each transition.
 
-    A code with a small error gets a large share. Over the whole batch, the shares of all codes have about the same sum.
+    A code with a small error gets a large share. Over the whole batch, all codes have about the same sum of shares, weighted by the
+    surprise. The weight is near 0 if nothing unexpected happens. Otherwise such transitions take most of the codes in games in
+    which keys seldom have an effect. It is at most 1, so that rare large changes do not take them either.
 
     Args:
         errors_BA: float32 (B, A), squared error of each code.
+        surprise_B: float32 (B,), squared error of the expectation.
 
     Returns:
         float32 (B, A), without gradient. The shares of a transition have the sum 1.
@@ -53,11 +57,13 @@ def shares(errors_BA):
         return x_BA - ops.mean(x_BA, axis=1, keepdims=True)
 
     whole_MA = centred(ops.stop_gradient(over_replicas(errors_BA)))
+    surprise_M = ops.stop_gradient(over_replicas(surprise_B))
+    weight_M1 = ops.log(surprise_M / (surprise_M + ops.mean(surprise_M) + 1e-6) + 1e-4)[:, None]
     scale = SHARPNESS / (ops.mean(ops.std(whole_MA, axis=1)) + 1e-6)
     favour_A = ops.zeros_like(whole_MA[0])
     for _ in range(ROUNDS):
         logits_MA = ops.log_softmax(favour_A - scale * whole_MA, axis=1)
-        favour_A = favour_A - ops.logsumexp(logits_MA, axis=0)
+        favour_A = favour_A - ops.logsumexp(logits_MA + weight_M1, axis=0)
     return ops.softmax(favour_A - scale * centred(ops.stop_gradient(errors_BA)), axis=1)
 
 
@@ -118,9 +124,9 @@ class HypothesesModel(SelfSupervisedModel):
         self.up = layers.Conv2DTranspose(width, 4, 2, padding="same", name="up")
         self.mix = convolution(width, "mix")
         self.expect = layers.Conv2D(size, 3, padding="same", dtype="float32", name="expect")
-        start = keras.initializers.RandomNormal(mean=0.003, stddev=0.05)
-        of_all = layers.Conv2D(size * codes, 1, kernel_initializer=start, dtype="float32", name="of_all")
-        self.suppose = keras.Sequential([convolution(width, "supposing"), of_all], name="suppose")
+        # 3 x 3, so that the two sides of a figure have separate weights: their features are alike, and "left" and "right" would
+        # stay one hypothesis
+        self.suppose = layers.Conv2D(size * codes, 3, padding="same", dtype="float32", name="suppose")
 
     @classmethod
     def from_settings(cls, settings: HypothesesSettings, frame_size: tuple[int, int]) -> "HypothesesModel":
@@ -154,24 +160,29 @@ class HypothesesModel(SelfSupervisedModel):
         """Frame t + 1, in patches, from `past` (B, 3, H, W, 3), float frames t - 2 … t.
 
         Returns:
-            A dict: `expected` float32 (B, R, Q, E), and `supposed` (B, R, Q, A, E), what each code adds to it.
+            A dict: `expected` float32 (B, R, Q, E), and `supposed` (B, R, Q, A, E), what each code adds to it: 0 at the border.
         """
         current = past[:, 2] - ops.mean(past[:, 2], axis=(1, 2), keepdims=True)  # a black ground is 0, and no large constant
         current, *movement = (patchify(x, PATCH) for x in (current, past[:, 1] - past[:, 0], past[:, 2] - past[:, 1]))
         movement = 2.0 * ops.concatenate(movement, axis=-1)
         change = self.expect(self._see(current, movement))
         supposed = self.suppose(self._see(current + ops.stop_gradient(change), ops.zeros_like(movement)))
+        supposed = ops.pad(supposed[:, 1:-1, 1:-1], ((0, 0), (1, 1), (1, 1), (0, 0)))
         supposed = ops.reshape(supposed, (*ops.shape(supposed)[:3], self.codes, 3 * PATCH**2))
         return {"expected": patchify(past[:, 2], PATCH) + change, "supposed": supposed}
 
     def _errors(self, frames):
-        """The dict of `_suppose`, with the squared errors of a frame: `expected_error` (B,) and `errors` (B, A)."""
+        """The dict of `_suppose`, with the squared errors of a frame.
+
+        These are `expected_error` (B,), `surprise` (B,), the part of it that is not at the border, and `errors` (B, A).
+        """
         x = from_pixels(frames)
         out = self._suppose(x[:, :3])
         surprise = patchify(x[:, 3], PATCH) - out["expected"]
         missed = ops.stop_gradient(surprise)[:, :, :, None] - out["supposed"]
         return out | {
             "expected_error": ops.sum(ops.square(surprise), axis=(1, 2, 3)),
+            "surprise": ops.sum(ops.square(surprise[:, 1:-1, 1:-1]), axis=(1, 2, 3)),
             "errors": ops.sum(ops.square(missed), axis=(1, 2, 4)),
         }
 
@@ -184,7 +195,7 @@ class HypothesesModel(SelfSupervisedModel):
     def call(self, frames, training=False):
         out = self._errors(frames)
         codes = ops.cast(ops.argmin(out["errors"], axis=1), "int32")
-        fit = ops.sum(shares(out["errors"]) * out["errors"], axis=1)
+        fit = ops.sum(shares(out["errors"], out["surprise"]) * out["errors"], axis=1)
         values = 3 * self.frame_size[0] * self.frame_size[1]
 
         def psnr(errors):
