@@ -47,7 +47,8 @@ METRICS = ("psnr", "ssim")
 ROWS = ("", "_keys", "_random", "_copy", "_tokenizer")
 FIGURES = {  # of every world whose actions are known; a long dream's game may be over before
     *(f"tokenizer.{metric}" for metric in ("psnr", "ssim", "psnr_moving", "frechet_blocks", "codes_used", "perplexity")),
-    *(f"latent_action.{metric}" for metric in ("codes_used", "perplexity", "psnr", "copy_psnr", "delta_psnr")),
+    *(f"latent_action.{metric}" for metric in ("codes_used", "perplexity", "psnr", "copy_psnr", "delta_psnr",
+      "delta_psnr_changed")),
     *(f"{who}.{metric}" for who in ("latent_action", "judge") for metric in ("nmi", "mi", "nmi_effect", "mi_effect",
       "probe_accuracy", "majority_accuracy", "probe_f1", "key_accuracy", "majority_key_accuracy")),
     "latent_action.visible.nmi", "latent_action.visible.probe_accuracy", "judge.visible.key_accuracy", "judge.key_f1",

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import COINRUN, FIGURES, refused
+from keras import ops
 from scipy import linalg, stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -19,7 +20,7 @@ from genie_tf.errors import UserError
 from genie_tf.evaluation import features
 from genie_tf.evaluation.features import block_statistics, inception_features, load_inception, load_video_features
 from genie_tf.evaluation.guesses import guess_figures
-from genie_tf.evaluation.latent_actions import level_set_figures, probes
+from genie_tf.evaluation.latent_actions import decoder_figures, level_set_figures, probes
 from genie_tf.evaluation.metrics import (
     bootstrap_figure,
     frechet_distance,
@@ -537,6 +538,26 @@ def test_a_code_that_means_something_else_in_some_levels_is_seen():
             assert figures[f"latent_action.means.{code}.{key}.{number}"]["value"] == share
         assert figures[f"latent_action.set.{number}.nmi"]["value"] == pytest.approx(1)
     assert figures["latent_action.means.0.a.1"]["n"] == 200, "ten levels of forty, half of them under each code"
+
+
+def test_a_decoder_is_judged_over_the_pixels_that_changed(tmp_path):
+    class Decoder:
+        """Code c puts 100 + 100c at the pixel that changes, and is 10 off where nothing changes."""
+
+        def predict_next(self, frames, codes):
+            return ops.where(frames[:, -1] > 0, 100 + 100 * codes[:, None, None, None], 10)
+
+    codes = np.resize([0, 1, 1, 0, 1], 40)
+    for name in "ab":
+        steps = np.zeros(20, episode_dtype((64, 64)))
+        steps["frame"][1::2, 5, 5] = 101 + 100 * codes[:20:2, None]
+        save_array(tmp_path / f"{name}.npy", steps)
+    rows = np.concatenate([np.arange(0, 19, 2), np.arange(20, 39, 2)])
+    figures = decoder_figures(Decoder(), Episodes(tmp_path), rows, codes[rows])
+    wrong = np.random.default_rng(0).permutation(codes[rows]) != codes[rows]
+    lost = 10 * np.log10(np.mean(np.where(wrong, np.where(codes[rows] == 1, 101, 99) ** 2, 1)))
+    assert figures["latent_action.delta_psnr_changed"]["value"] == pytest.approx(lost)
+    assert figures["latent_action.delta_psnr"]["value"] < lost / 2
 
 
 def test_an_evaluation_is_whole_and_repeats(tiny):

@@ -6,7 +6,7 @@ from genie_tf.config import Config
 from genie_tf.episodes.controls import Controls
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.recorded import controls_in
-from genie_tf.evaluation.game import look_different
+from genie_tf.evaluation.game import LEVELS, look_different
 from genie_tf.evaluation.metrics import (
     bootstrap_figure,
     macro_f1,
@@ -178,25 +178,33 @@ def decoder_figures(model, episodes: Episodes, rows: np.ndarray, codes: np.ndarr
 
     Returns:
         Figures in dB: `latent_action.psnr` of frame t + 1 predicted from the past and the code; `latent_action.copy_psnr` of frame
-        t as a baseline; `latent_action.delta_psnr`, the PSNR lost with the code of another transition.
+        t as a baseline; `latent_action.delta_psnr`, the PSNR lost with the code of another transition, the mean of the frames;
+        `latent_action.delta_psnr_changed`, the same over the pixels of all frames together that differ from frame t.
     """
     predict = compiled(model.predict_next)
     some = np.linspace(0, len(rows) - 1, min(DECODED, len(rows))).astype(int)
     other = np.random.default_rng(0).permutation(codes[some])
     around = episodes.transition_rows(rows[some], FRAMES - 2)
-    truth = episodes.frames(around[:, -1])
+    before, truth = (episodes.frames(around[:, at]) for at in (-2, -1))
+    changed = (np.abs(truth.astype(np.int16) - before) > LEVELS).any(axis=-1)
 
-    def sharpness(led):
+    def quality(led):
         predicted = in_batches(predict, lambda at: (episodes.frames(around[at]), led[at].astype(np.int32)), len(some), 64)
-        return psnr(predicted, truth)
+        squares = np.square(predicted.astype(np.int32) - truth).sum(axis=-1)
+        return psnr(predicted, truth), np.sum(squares, axis=(1, 2), where=changed)
 
-    told, shuffled = (sharpness(led) for led in (codes[some], other))
-    copied = psnr(episodes.frames(around[:, -2]), truth)
+    (told, told_changed), (shuffled, shuffled_changed) = (quality(led) for led in (codes[some], other))
+    copied = psnr(before, truth)
     groups = episodes.locate(rows[some])[0]
+
+    def ratio(least, most):
+        return 10.0 * np.log10(max(most.sum(), 1) / max(least.sum(), 1))
+
     return {
         "latent_action.psnr": pooled(np.mean, [told], groups),
         "latent_action.copy_psnr": pooled(np.mean, [copied], groups),
         "latent_action.delta_psnr": pooled(np.mean, [told - shuffled], groups),
+        "latent_action.delta_psnr_changed": pooled(ratio, [told_changed, shuffled_changed], groups),
     }
 
 
