@@ -58,7 +58,8 @@ def shares(errors_BA, surprise_B):
 
     whole_MA = centred(ops.stop_gradient(over_replicas(errors_BA)))
     surprise_M = ops.stop_gradient(over_replicas(surprise_B))
-    weight_M1 = ops.log(surprise_M / (surprise_M + ops.mean(surprise_M) + 1e-6) + 1e-4)[:, None]
+    ratio_M = ops.square(surprise_M / (ops.mean(surprise_M) + 1e-6))
+    weight_M1 = ops.log(ratio_M / (1.0 + ratio_M) + 1e-4)[:, None]
     scale = SHARPNESS / (ops.mean(ops.std(whole_MA, axis=1)) + 1e-6)
     favour_A = ops.zeros_like(whole_MA[0])
     for _ in range(ROUNDS):
