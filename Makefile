@@ -36,9 +36,9 @@ demo: setup ## record, train, evaluate: a world to play, in about 30 minutes on 
 	@$(RUN) dream_train_tf.py --config $(CONFIG)
 	@echo "5/6 evaluation: sharpness and obedience, on held-out levels"
 	@$(RUN) dream_evaluate_tf.py --config $(CONFIG)
-	@echo "6/6 film: a dream under given keys"
-	@$(RUN) dream_play_tf.py --config $(CONFIG) --actions "ddddd[wd]ddd[wd]ddaaaa[wa]aa" --play.scale 4 --out model/$(WORLD)/dream.gif
-	@echo; echo "done. Figures, pictures and the film lie in model/$(WORLD). Now play it: make play"
+	@echo "6/6 film: the recording, and the dream under the same keys"
+	@$(RUN) dream_play_tf.py --config $(CONFIG) --policy recorded --steps 30 --play.scale 4 --out model/$(WORLD)/dream.gif
+	@echo; echo "done. Figures, pictures and the film lie in model/$(WORLD). Now play it: make play$(if $(filter coinrun_plain,$(WORLD)),, WORLD=$(WORLD))"
 
 games: setup ## install the extra for Gymnasium's games: Atari, MiniGrid
 	@$(RUN) -m pip install --disable-pip-version-check -q -r requirements-games.txt

@@ -14,9 +14,10 @@ from PIL import Image
 
 from genie_tf.cli import parse, run
 from genie_tf.episodes.controls import chord, control_of
+from genie_tf.episodes.dataset import Episodes
 from genie_tf.errors import UserError
 from genie_tf.latent_action.keymap import LABELS, learn_keymap
-from genie_tf.play import calibration, windowed
+from genie_tf.play import calibration, headless, windowed
 from genie_tf.play.keys import keys_of
 from genie_tf.play.recording import Recording, read_recording, replayed
 from genie_tf.play.session import Session
@@ -302,7 +303,31 @@ def test_a_session_goes_back_and_a_recording_is_dreamt_again(config, tmp_path):
             read_recording(tmp_path / "film.json", other)
 
 
+@pytest.mark.parametrize("labels", [True, False])
+def test_a_dream_is_shown_beside_the_recording_under_its_keys(config, tmp_path, monkeypatch, labels):
+    pressed = []
+    monkeypatch.setattr(Session, "press", lambda self, key, press=Session.press: pressed.append(key) or press(self, key))
+    if not labels:
+        monkeypatch.setattr(headless, "controls_in", lambda episodes: None)
+    config.play.scale = 1
+    headless.play_recorded(config, 6, tmp_path / "film")
+    film = np.stack([np.asarray(Image.open(file)) for file in sorted((tmp_path / "film").iterdir())])
+    recorded, dream = film[:, :, :64], film[:, :, -64:]
+    session = Session.load(config)
+    episodes = Episodes(config.record_folder("test"))
+    held = session.held * session.world.stride
+    starts = [r for r in episodes.windows(len(film))[:] if (episodes.frames(r + np.arange(len(film))) == recorded).all()]
+    assert any(episodes.locate(np.array(start))[1] % held == 0 for start in starts), "no recorded film, or not from a key on"
+    assert (recorded[: 3 * held + 1] == dream[: 3 * held + 1]).all() and (recorded[-1] != dream[-1]).any()
+    assert len(film) == 9 * held + 1 and len(pressed) == 6 * session.held
+    actions = episodes.action[starts[0] + held * (3 + np.arange(6))]
+    truth = [COINRUN.names[COINRUN.of_action[action]] for action in actions.repeat(session.held)]
+    assert pressed == truth if labels else all(key.isdigit() for key in pressed)
+
+
 def test_agents_play_the_dream_without_a_window(tiny, tmp_path):
     assert "12 dreamt" in tiny.make("dream_play_tf.py", "--policy", "random", "--steps", "12", "--out", str(tmp_path / "a.gif"))
     refused = tiny.run("dream_play_tf.py", "--policy", "none.zip", "--out", str(tmp_path / "b.gif"))
     assert refused.returncode == 2 and "no policy none.zip" in refused.stderr
+    refused = tiny.run("dream_play_tf.py", "--policy", "recorded", "--prompt", "a.png", "--out", str(tmp_path / "b.gif"))
+    assert refused.returncode == 2 and "leave out --prompt" in refused.stderr

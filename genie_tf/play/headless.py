@@ -7,12 +7,18 @@ from tqdm import tqdm
 
 from genie_tf.config import Config
 from genie_tf.episodes.agents import TrainedAgent
+from genie_tf.episodes.dataset import Episodes
+from genie_tf.episodes.format import UNKNOWN
 from genie_tf.episodes.recorded import controls_in
 from genie_tf.errors import UserError
+from genie_tf.pictures import GAP
 from genie_tf.play.film import check_target, enlarge, write_film
 from genie_tf.play.keys import keys_of
+from genie_tf.play.prompts import Prompt
 from genie_tf.play.recording import read_recording, replayed
 from genie_tf.play.session import Session
+
+PROMPT = 4  # recorded actions of the prompt of `play_recorded`
 
 
 def play_keys(config: Config, text: str, out: str, pictures: tuple[Path, ...] = ()) -> None:
@@ -53,6 +59,47 @@ def play_policy(config: Config, policy: str, steps: int, out: str, pictures: tup
         key = choose(session.frame)
         frames += [session.press(key).frames for _ in range(session.held)]
     _write(config, target, prompt, frames)
+
+
+def play_recorded(config: Config, steps: int, out: str) -> None:
+    """Play the actions of a recorded moment, and write the recording and, to its right, the dream to `out`.
+
+    The keys are the recorded ones. If the recording lacks them, the latent actions are played that the world infers from it.
+
+    Args:
+        config: The world; sections `dynamics` and `play`.
+        steps: Number of actions, each as long as in the recording.
+        out: See `play_keys`.
+
+    Raises:
+        UserError: as `play_keys`, or no recorded episode is long enough.
+    """
+    target = Path(out)
+    check_target(target)
+    session = Session.load(config)
+    world, recorded = session.world, session.prompts.episodes
+    assert recorded is not None  # there are no pictures
+    episodes = Episodes(recorded.folder, session.held * world.stride)
+    rows = episodes.windows(PROMPT + steps).draw(session.rng, 1)
+    film = episodes.films(rows, PROMPT + steps)
+    actions = episodes.action[rows + np.arange(PROMPT + steps - 1)].astype(int).repeat(session.held)
+    controls = controls_in(episodes)
+    known = controls is not None and (actions != UNKNOWN).all() and set(controls) <= set(world.keymap)
+    if controls is not None and known:
+        keys = [controls.names[index] for index in controls.of_action[actions]]
+    else:
+        keys = [str(code + 1) for code in world.infer_actions(film)[0]]
+    given = (PROMPT - 1) * session.held  # steps of the prompt
+    prompt = film[0, : given * world.stride + 1]
+    led_by = actions[:given] if world.latent_action is None else None
+    session.reset(Prompt(prompt, led_by, f"frame {rows[0]} of the recording"))
+    dreamt = [session.press(key).frames for key in tqdm(keys[given:], desc="playing the recorded actions", unit=" steps")]
+    dream = np.concatenate([prompt, *dreamt])
+    beside = np.pad(film[0], ((0, 0), (0, 0), (0, GAP), (0, 0)), constant_values=255)
+    write_film(target, enlarge(np.concatenate([beside, dream], axis=2), config.play.scale), config.play.frames_per_second)
+    print(
+        f"wrote {target}: the recording, and beside it the dream, {len(prompt)} frames of prompt, {len(dream) - len(prompt)} dreamt"
+    )
 
 
 def _chooser(config: Config, policy: str, session: Session):

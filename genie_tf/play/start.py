@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from genie_tf.config import Config
+from genie_tf.errors import UserError
 from genie_tf.play import calibration, headless, windowed
 
 
@@ -18,6 +19,10 @@ def start(
     pictures, film = tuple(map(Path, prompt)), out or "dream.gif"
     if actions:
         headless.play_keys(config, actions, film, pictures)
+    elif policy == "recorded":
+        if prompt:
+            raise UserError("--policy recorded starts from a recorded moment: leave out --prompt")
+        headless.play_recorded(config, steps, film)
     elif policy:
         headless.play_policy(config, policy, steps, film, pictures)
     elif replay and out:
