@@ -323,11 +323,15 @@ def test_a_dream_is_shown_beside_the_recording_under_its_keys(config, tmp_path, 
     actions = episodes.action[starts[0] + held * (3 + np.arange(6))]
     truth = [COINRUN.names[COINRUN.of_action[action]] for action in actions.repeat(session.held)]
     assert pressed == truth if labels else all(key.isdigit() for key in pressed)
+    headless.play_recorded(config, 10_000, tmp_path / "longest")
+    assert len(list((tmp_path / "longest").iterdir())) == (episodes.lengths.max() - 1) // held * held + 1
 
 
 def test_agents_play_the_dream_without_a_window(tiny, tmp_path):
     assert "12 dreamt" in tiny.make("dream_play_tf.py", "--policy", "random", "--steps", "12", "--out", str(tmp_path / "a.gif"))
     refused = tiny.run("dream_play_tf.py", "--policy", "none.zip", "--out", str(tmp_path / "b.gif"))
     assert refused.returncode == 2 and "no policy none.zip" in refused.stderr
+    refused = tiny.run("dream_play_tf.py", "--policy", "random", "--steps", "0", "--out", str(tmp_path / "b.gif"))
+    assert refused.returncode == 2 and "1 action or more" in refused.stderr
     refused = tiny.run("dream_play_tf.py", "--policy", "recorded", "--prompt", "a.png", "--out", str(tmp_path / "b.gif"))
     assert refused.returncode == 2 and "leave out --prompt" in refused.stderr

@@ -8,7 +8,6 @@ from tqdm import tqdm
 from genie_tf.config import Config
 from genie_tf.episodes.agents import TrainedAgent
 from genie_tf.episodes.dataset import Episodes
-from genie_tf.episodes.format import UNKNOWN
 from genie_tf.episodes.recorded import controls_in
 from genie_tf.errors import UserError
 from genie_tf.pictures import GAP
@@ -64,7 +63,8 @@ def play_policy(config: Config, policy: str, steps: int, out: str, pictures: tup
 def play_recorded(config: Config, steps: int, out: str) -> None:
     """Play the actions of a recorded moment, and write the recording and, to its right, the dream to `out`.
 
-    The keys are the recorded ones. If the recording lacks them, the latent actions are played that the world infers from it.
+    The keys are the recorded ones. If the recording lacks them, the latent actions are played that the world infers from it. If no
+    recorded episode is long enough for `steps`, the longest one is played to its end.
 
     Args:
         config: The world; sections `dynamics` and `play`.
@@ -72,7 +72,7 @@ def play_recorded(config: Config, steps: int, out: str) -> None:
         out: See `play_keys`.
 
     Raises:
-        UserError: as `play_keys`, or no recorded episode is long enough.
+        UserError: as `play_keys`, or no recorded episode is longer than the prompt.
     """
     target = Path(out)
     check_target(target)
@@ -80,12 +80,16 @@ def play_recorded(config: Config, steps: int, out: str) -> None:
     world, recorded = session.world, session.prompts.episodes
     assert recorded is not None  # there are no pictures
     episodes = Episodes(recorded.folder, session.held * world.stride)
+    steps = min(steps, max(1, int(episodes.lengths.max()) - PROMPT))
     rows = episodes.windows(PROMPT + steps).draw(session.rng, 1)
     film = episodes.films(rows, PROMPT + steps)
     actions = episodes.action[rows + np.arange(PROMPT + steps - 1)].astype(int).repeat(session.held)
     controls = controls_in(episodes)
-    known = controls is not None and (actions != UNKNOWN).all() and set(controls) <= set(world.keymap)
-    if controls is not None and known:
+    if (
+        controls is not None
+        and np.isin(actions, np.flatnonzero(controls.of_action >= 0)).all()
+        and set(controls) <= set(world.keymap)
+    ):
         keys = [controls.names[index] for index in controls.of_action[actions]]
     else:
         keys = [str(code + 1) for code in world.infer_actions(film)[0]]

@@ -17,6 +17,8 @@ def start(
         UserError: an option is invalid, a model is missing, there is no display, or a port is taken.
     """
     pictures, film = tuple(map(Path, prompt)), out or "dream.gif"
+    if policy and steps < 1:
+        raise UserError(f"--steps {steps}: let {policy} play 1 action or more")
     if actions:
         headless.play_keys(config, actions, film, pictures)
     elif policy == "recorded":
