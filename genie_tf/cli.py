@@ -181,9 +181,15 @@ def _check_numbers_of(path: str, section) -> None:
     for name, value in vars(section).items():
         if dataclasses.is_dataclass(value):
             _check_numbers_of(f"{path}.{name}", value)
-        elif isinstance(value, (int, float)) and (value < 0 or (value == 0 and name not in MAY_BE_ZERO)):
+        elif (
+            isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and (value < 0 or (value == 0 and name not in MAY_BE_ZERO))
+        ):
             least = "0 or more" if name in MAY_BE_ZERO else "more than 0"
             raise UserError(f"--{path}.{name} {value}: it must be {least}")
+        elif name == "ema" and value >= 1:
+            raise UserError(f"--{path}.ema {value}: it must be less than 1")
 
 
 def leave_out_messages() -> None:

@@ -32,7 +32,7 @@ from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.stages import VALIDATION_SAMPLES, codes_of, held_frames, latent_action_file, latent_actions_of
 from genie_tf.training.backend import compiled
 from genie_tf.training.loop import load_checkpoint, train
-from genie_tf.training.precision import use_fastest_policy
+from genie_tf.training.precision import use_policy
 
 LABELS = (50, 100, 200, 1000)  # numbers of labelled transitions of the expert
 PATCH = 2
@@ -204,7 +204,7 @@ def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
     codes = latent_actions_of(config, expert)
     controls = controls_of(game)
     keys = {split: controls.of_action[films.action] for split, films in expert.items()}
-    use_fastest_policy()
+    use_policy(config.clone.precision)
     solved: dict[str, list[float]] = {}
 
     def play(name: str, agent) -> None:

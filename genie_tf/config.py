@@ -76,6 +76,9 @@ class Training:
         batch_size: Examples per batch: frames, transitions or sequences.
         learning_rate: Highest learning rate.
         optimizer: adamw or muon.
+        accumulate: Batches whose gradients are added up for one update. So a large batch needs the memory of a small one.
+        ema: Decay of the moving average of the weights, 0 to 1. Validation and checkpoints use the average. 0: no average.
+        precision: Arithmetic of the layers. auto takes the faster of float32 and mixed_bfloat16 on this machine.
         seed: Seed of the weights and of the batches.
     """
 
@@ -84,6 +87,9 @@ class Training:
     batch_size: int = 64
     learning_rate: float = 1e-3
     optimizer: Literal["adamw", "muon"] = "adamw"
+    accumulate: int = 1
+    ema: float = 0.0
+    precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
     seed: int = 1
 
 

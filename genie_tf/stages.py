@@ -19,7 +19,7 @@ from genie_tf.latent_action.keymap import LABELS, learn_keymap, load_keymap, sav
 from genie_tf.looks import SHOWN, dreams, predictions, reconstructions
 from genie_tf.training.backend import compiled
 from genie_tf.training.loop import checkpoint_file, load_checkpoint, load_facts, train
-from genie_tf.training.precision import use_fastest_policy
+from genie_tf.training.precision import use_policy
 from genie_tf.world import latent_actions_of_keys
 
 VALIDATION_SAMPLES = 512
@@ -75,7 +75,7 @@ def train_tokenizer(config: Config, live: bool = False, devices: int = 1):
     if model.needs_actions:
         inputs["latent_action"] = fingerprint(file)
         actions |= latent_actions_of(config, episodes)
-    use_fastest_policy()
+    use_policy(settings.precision)
     checkpoint = train(
         "tokenizer",
         lambda: model.from_settings(settings, frame_size, count),
@@ -189,7 +189,7 @@ def train_latent_action(config: Config, live: bool = False, devices: int = 1):
     model = class_of("latent_action", settings.kind)
     frame_size, controls = episodes["train"].frame_size, controls_in(episodes["train"])
     model.from_settings(settings, frame_size)  # raises the error of an invalid setting before any work is done
-    use_fastest_policy()
+    use_policy(settings.precision)
     checkpoint = train(
         "latent actions",
         lambda: model.from_settings(settings, frame_size),
@@ -294,7 +294,7 @@ def train_judge(config: Config, live: bool = False):
     controls = controls_in(episodes["train"])
     if controls is None or not episodes["validation"].known.any():
         raise UserError(f"record/{config.world} has no true actions, and a judge learns from them")
-    use_fastest_policy()
+    use_policy(settings.precision)
     return train(
         "judge",
         lambda: InverseDynamicsModel(len(controls), settings.width, episodes["train"].frame_size),
@@ -350,7 +350,7 @@ def train_world_model(config: Config, live: bool = False, devices: int = 1):
         count, actions = codes_of(file), latent_actions_of(config, episodes)
         inputs["latent_action"] = fingerprint(file)
     model.from_settings(settings, codes, tokenizer.tokens, count, context)  # raises the error of an invalid setting
-    use_fastest_policy()
+    use_policy(settings.precision)
 
     def examples(split: str):
         return model.examples(episodes[split], films[split], actions[split], settings, codes)

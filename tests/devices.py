@@ -10,6 +10,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
@@ -17,6 +18,7 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 import keras
 import numpy as np
 
+from genie_tf.config import Training
 from genie_tf.quiet import quiet
 from genie_tf.training.loop import WEIGHTS, train
 
@@ -25,11 +27,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 @dataclass
-class Settings:
+class Settings(Training):
     epochs: int = 2
     steps_per_epoch: int = STEPS // 2
-    learning_rate: float = 1e-3
-    optimizer: str = "muon"
+    optimizer: Literal["adamw", "muon"] = "muon"
     batch_size: int = 4
     seed: int = 7
     ema: float = 0.9

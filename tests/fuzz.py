@@ -300,7 +300,7 @@ def model_targets(folder: Path) -> dict[str, Target]:
         whole = checkpoint.with_name("kept")
         shutil.copytree(checkpoint, whole)
         try:
-            _find_start(folder, "world_model", "train.py", facts)
+            _find_start(folder, "world_model", "train.py", facts, {})
         finally:
             for left in folder.glob("world_model_*"):
                 shutil.rmtree(left)

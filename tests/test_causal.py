@@ -8,9 +8,12 @@ import pytest
 from conftest import sampling_noise
 from keras import ops
 
+from genie_tf.config import Training
 from genie_tf.dynamics.causal import CausalDynamics
+from genie_tf.dynamics.maskgit import MaskGitDynamics
 from genie_tf.dynamics.sequences import past_with_errors
 from genie_tf.training.backend import compiled
+from genie_tf.training.optimizer import make_optimizer
 
 RNG = np.random.default_rng(3)
 B, T, N, K, A = 2, 6, 9, 13, 3  # the whole frame's token, and a grid of 4 x 2
@@ -112,3 +115,43 @@ def test_it_learns_and_loads_equal(model, tmp_path):
     history = loaded.fit(x, validation_data=(x,), validation_freq=39, epochs=40, batch_size=64, verbose=0).history
     assert history["loss"][-1] < 0.3 * history["loss"][0]
     assert history["val_shuffled_actions"][-1] > 1.1 and "shuffled_actions" not in history, "wrong actions are seen"
+
+
+# Training with little memory -------------------------------------------------------------------------
+
+
+def trained(kind, batches, **settings):
+    """The weights after these batches, and the optimizer."""
+    remat = settings.pop("remat", False)
+    keras.utils.set_random_seed(5)
+    model = kind(K, N, A, width=16, depth=2, heads=2, window=3, remat=remat)
+    model.build()
+    model.compile(optimizer=make_optimizer(Training(epochs=1, steps_per_epoch=len(batches), learning_rate=0.1, **settings)))
+    for batch in batches:
+        model.train_on_batch(batch)
+    return [ops.convert_to_numpy(weight) for weight in model.trainable_weights], model.optimizer
+
+
+def drawn(kind, size):
+    rng = np.random.default_rng(4)
+    tokens = rng.integers(0, K, (size, 3, N)).astype(np.int32)
+    return {"tokens": tokens, "actions": rng.integers(0, A, (size, 3)).astype(np.int32)} | kind.noise(rng, tokens, K, 0.2, 0.1)
+
+
+def test_gradients_of_several_batches_give_the_update_of_one_large_batch():
+    """Also those of an embedding, which are sparse on TensorFlow, and with blocks that are computed again."""
+    whole = drawn(CausalDynamics, 12)
+    large = [{name: rows[i : i + 6] for name, rows in whole.items()} for i in (0, 6)]
+    small = [{name: rows[i : i + 2] for name, rows in whole.items()} for i in range(0, 12, 2)]
+    one, of_large = trained(CausalDynamics, large, optimizer="muon")
+    other, of_small = trained(CausalDynamics, small, optimizer="muon", accumulate=3, ema=0.5, remat=True)
+    assert int(of_large.iterations) == int(of_small.iterations) == 2, "the learning rate counts updates"
+    np.testing.assert_allclose(of_small.ema_momentum**3, 0.5)
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_blocks_of_maskgit_computed_again_in_the_backward_pass_give_the_same_updates():
+    batches = [drawn(MaskGitDynamics, 4)] * 2
+    for a, b in zip(trained(MaskGitDynamics, batches)[0], trained(MaskGitDynamics, batches, remat=True)[0], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)

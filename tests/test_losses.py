@@ -225,7 +225,6 @@ def test_missing_weights_are_named_in_one_line_before_any_work(vgg, tmp_path, mo
         ({"perceptual_weights": "nowhere.h5"}, "--tokenizer.perceptual_weights nowhere.h5: there is no such file"),
         ({"perceptual_weights": "bad.h5"}, "can't read VGG16 weights from bad.h5"),
         ({"perceptual_weights": vgg[0], "perceptual_layers": ["conv9"]}, "conv9.*block1_conv1, block1_conv2"),
-        ({"perceptual": 0.0, "ema": 1.0}, "--tokenizer.ema 1.0: it must be less than 1"),
     ):
         with pytest.raises(UserError, match=words) as refused:
             stages.train_tokenizer(Config(tokenizer=ConvSettings(**{"perceptual": 0.1} | settings)))

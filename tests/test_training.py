@@ -12,6 +12,7 @@ import pytest
 from keras import ops
 
 from genie_tf.cloning import ClonedPolicy
+from genie_tf.config import Training
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
 from genie_tf.episodes.dataset import batches
 from genie_tf.errors import UserError
@@ -19,21 +20,15 @@ from genie_tf.tokenizer.conv import ConvSettings, ConvTokenizer
 from genie_tf.training import live, loop
 from genie_tf.training.loop import latest_checkpoint, train
 from genie_tf.training.optimizer import Muon, Schedule
+from genie_tf.training.precision import use_policy
 
 
 @dataclass
-class Settings:
+class Settings(Training):
     epochs: int = 4
     steps_per_epoch: int = 3
-    learning_rate: float = 1e-3
-    optimizer: str = "adamw"
     batch_size: int = 4
     seed: int = 7
-
-
-@dataclass
-class Averaged(Settings):
-    ema: float = 0.8
 
 
 def tokens(rng, size):
@@ -55,7 +50,7 @@ MODELS = {
     "tokenizer": (lambda: ConvTokenizer.from_settings(TOKENIZER, (16, 16)), single_frames),  # two optimizers, averaged weights
 }
 TOKENIZER = ConvSettings(
-    **asdict(Settings(optimizer="muon")), width=8, blocks=0, ema=0.8, adversarial=0.1, adversarial_frames=4, adversarial_after=5
+    **asdict(Settings(optimizer="muon", ema=0.8)), width=8, blocks=0, adversarial=0.1, adversarial_frames=4, adversarial_after=5
 )
 
 
@@ -167,11 +162,28 @@ def test_a_loss_that_is_no_number_ends_the_training_and_the_last_good_weights_ar
     assert latest_checkpoint(tmp_path, "model").name == "model_3"
 
 
+def test_a_checkpoint_that_is_older_than_a_setting_goes_on(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    known = {"settings": {"width": 8}, "inputs": {"recording": "1"}}
+    loop.save_checkpoint(model, tmp_path, "model", 3, known | {"history": []})
+    for accumulate, epoch in ((1, 3), (2, 0)):
+        facts = known | {"settings": {"width": 8, "accumulate": accumulate}}
+        assert loop._find_start(tmp_path, "model", "test.py", facts, {"width": 4, "accumulate": 1}).epoch == epoch
+    assert (tmp_path / "model_3.old").exists()
+
+
+def test_the_precision_is_that_of_the_settings(capsys):
+    use_policy("mixed_bfloat16")
+    assert keras.mixed_precision.dtype_policy().name == "mixed_bfloat16"
+    keras.mixed_precision.set_global_policy("float32")
+    assert capsys.readouterr().out == "arithmetic: mixed_bfloat16\n"
+
+
 def test_averaged_weights_are_validated_and_saved_and_the_training_goes_on_from_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "discard", lambda *checkpoint: None)
     few = {"epochs": 3, "steps_per_epoch": 1}
     run("policy", tmp_path / "plain", Settings(**few))
-    run("policy", tmp_path / "averaged", Averaged(**few))
+    run("policy", tmp_path / "averaged", Settings(ema=0.8, **few))
     expected = None
     for epoch in (1, 2, 3):
         plain, averaged = (

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import keras
 import numpy as np
 from keras import layers, ops
 
@@ -22,6 +23,7 @@ class TransformerSettings(DynamicsConfig):
         depth: Number of blocks.
         heads: Attention heads.
         window: Frames that a token attends to in one block, its own included.
+        remat: Whether the backward pass computes what is inside the blocks again. It needs less memory and more time.
         picture_noise: Largest standard deviation, as a share of 255, of the noise on the pictures that tokens of `delta` change, in
             training.
     """
@@ -35,6 +37,7 @@ class TransformerSettings(DynamicsConfig):
     depth: int = 4
     heads: int = 4
     window: int = 4
+    remat: bool = False
     picture_noise: float = 0.1
 
 
@@ -54,16 +57,18 @@ class TokenTransformer(SelfSupervisedModel):
         window: Frames that a token attends to in one block, its own included.
         context: Arguments `frame_size`, `grid` and `noise` of `PictureEmbedding`, for tokens that change the picture before;
             otherwise None.
+        remat: Whether the backward pass computes what is inside the blocks again, all but the last one.
     """
 
     reported = ("accuracy", "shuffled_actions")
     further_tokens = 0  # tokens that a model has beside the codes
 
-    def __init__(self, codes, tokens, actions, width=128, depth=4, heads=4, window=4, context=None, **kwargs):
+    def __init__(self, codes, tokens, actions, width=128, depth=4, heads=4, window=4, context=None, remat=False, **kwargs):
         super().__init__(**kwargs)
         self.config = dict(
-            codes=codes, tokens=tokens, actions=actions, width=width, depth=depth, heads=heads, window=window, context=context
-        )
+            codes=codes, tokens=tokens, actions=actions, width=width, depth=depth, heads=heads, window=window, context=context,
+            remat=remat,
+        )  # fmt: skip
         self.codes, self.tokens, self.actions, self.no_action = codes, tokens, actions, actions
         self.width, self.heads, self.window = width, heads, window
         self.embed_token = layers.Embedding(codes + self.further_tokens, width, name="embed_token")
@@ -74,7 +79,7 @@ class TokenTransformer(SelfSupervisedModel):
     @classmethod
     def from_settings(cls, settings: TransformerSettings, codes: int, tokens: int, actions: int, context: dict | None = None):
         seen = None if context is None else context | {"noise": settings.picture_noise}
-        return cls(codes, tokens, actions, settings.width, settings.depth, settings.heads, settings.window, seen)
+        return cls(codes, tokens, actions, settings.width, settings.depth, settings.heads, settings.window, seen, settings.remat)
 
     @staticmethod
     def noise(rng: np.random.Generator, tokens_BTN: np.ndarray, codes: int, corruption: float, dropout: float) -> dict:
@@ -98,6 +103,10 @@ class TokenTransformer(SelfSupervisedModel):
             others = self.predicted(inputs | {"actions": ops.roll(inputs["actions"], 1, axis=0)})
             out["shuffled_actions"] = others["loss"] / out["loss"]
         return out
+
+    def _in_training(self, block_output, x):
+        """`block_output(x)`. With `remat`, only `x` is kept for the backward pass."""
+        return keras.remat(block_output)(x) if self.config["remat"] else block_output(x)
 
     def _embedded(self, context):
         """Embeddings (B, 1, N, D) of pictures before a frame, or None."""

@@ -96,9 +96,9 @@ class CausalDynamics(TokenTransformer):
         x = ops.reshape(self.embed(tokens_BTN, led_by_BT, before), (-1, T * places, self.width))
         place = np.arange(T * places)
         distance, seen = place[:, None] // places - place // places, place[:, None] >= place
+        distance = np.maximum(distance, 0).astype(np.int32)
         for block in self.blocks:
-            q, k, v = block.project(x)
-            x = block.attend(x, q, k, v, np.maximum(distance, 0).astype(np.int32), seen)
+            x = self._in_training(lambda x, block=block: block.attend(x, *block.project(x), distance, seen), x)
         return self.logits(ops.reshape(x, (-1, T, places, self.width))[:, 1:, :-1])
 
     def predicted(self, inputs):

@@ -124,7 +124,7 @@ class MaskGitDynamics(TokenTransformer):
         back = distances(T - 1)
         distance = ops.concatenate([back, back + 1], axis=0)  # masked frame t attends to clean frames up to t - 1
         for block in self.blocks[:-1]:
-            x = block(x, distance=distance)["x"]
+            x = self._in_training(lambda x, block=block: block(x, distance=distance)["x"], x)
         clean_x, masked_x = ops.split(x, 2, axis=1)  # the last block's output for the clean frames is not needed
         last = self.blocks[-1]
         return self.logits(last(masked_x, past=last.remember(clean_x), distance=back + 1)["x"])

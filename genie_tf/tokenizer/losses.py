@@ -41,7 +41,6 @@ class TokenizerSettings(Training):
         adversarial_frames: Frames of a batch that the discriminator sees.
         adversarial_after: Steps at the start in which the discriminator learns and the tokenizer does not learn from it.
         adversarial_regularizer: Weight of the discriminator's regularizer.
-        ema: Decay of the moving average of the weights, 0 to 1. Validation and checkpoints use the average. 0: no average.
     """
 
     quantizer: Any = field(default_factory=FiniteScalarSettings)
@@ -54,7 +53,6 @@ class TokenizerSettings(Training):
     adversarial_frames: int = 16
     adversarial_after: int = 500
     adversarial_regularizer: float = 0.01
-    ema: float = 0.0
 
 
 LOSSES = (
@@ -67,10 +65,8 @@ def loss_settings(settings: TokenizerSettings) -> dict:
     """The arguments of `ReconstructionLoss`. If it needs VGG16, this is loaded.
 
     Raises:
-        UserError: VGG16's weights can't be loaded, it has no such layer, or `ema` is not below 1.
+        UserError: VGG16's weights can't be loaded, or it has no such layer.
     """
-    if settings.ema >= 1:
-        raise UserError(f"--tokenizer.ema {settings.ema}: it must be less than 1")
     if settings.perceptual:
         load_vgg(settings.perceptual_weights, tuple(settings.perceptual_layers))
     return {name: getattr(settings, name) for name in LOSSES}

@@ -175,14 +175,17 @@ class _Start:
         return self.part.get("step", 0)
 
 
-def _find_start(folder: Path, prefix: str, made_by: str, facts: dict) -> _Start:
+def _find_start(folder: Path, prefix: str, made_by: str, facts: dict, usual: dict) -> _Start:
     """The last whole checkpoint of a training with these facts, and what a stopped run has done of the epoch after it.
+
+    A checkpoint that is older than a setting was trained with the default of it, from `usual`.
 
     Damaged checkpoints are renamed to `<prefix>_<epoch>.damaged`, and one of a training with other facts to `<prefix>_<epoch>.old`.
     """
 
     def fits(known: dict) -> bool:
-        return {name: known[name] for name in facts} == json.loads(json.dumps(facts))
+        known = known | {"settings": usual | known["settings"]}
+        return json.dumps({name: known[name] for name in facts}, sort_keys=True) == json.dumps(facts, sort_keys=True)
 
     start, found = _Start(), checkpoints(folder, prefix)
     while found and not start.epoch:
@@ -383,10 +386,12 @@ def train(
     Raises:
         UserError: the loss is not a finite number, the last checkpoint can't be loaded, or there are fewer devices.
     """
-    settings = {name: value for name, value in dataclasses.asdict(config).items() if name != "epochs"}
+    settings, usual = dataclasses.asdict(config), dataclasses.asdict(type(config)())
+    for each in (settings, usual):
+        del each["epochs"]
     facts = {"settings": settings, "inputs": inputs}
     figure = folder / f"{prefix}_loss.png"
-    start = _find_start(folder, prefix, made_by, facts)
+    start = _find_start(folder, prefix, made_by, facts, usual)
     if start.epoch >= config.epochs:
         print(f"{title}: done already, {folder / prefix}_{start.epoch}")
         if live and figure.exists():
@@ -397,7 +402,7 @@ def train(
             done = start.epoch * config.steps_per_epoch + start.step
             keeper = _Keeper(title, folder, prefix, facts, start, config.steps_per_epoch)
             progress = _Progress(title, done, config.epochs * config.steps_per_epoch)
-            averages = [_Averages(resumed=done > 0 and not start.part)] if getattr(config, "ema", 0.0) else []
+            averages = [_Averages(resumed=done > 0 and not start.part)] if config.ema else []
             try:
                 model.fit(
                     batches(draw, config.batch_size, config.seed, done),
@@ -420,5 +425,5 @@ def train(
                 raise
             finally:
                 progress.bar.close()  # an error message then begins on a new line
-            start = _find_start(folder, prefix, made_by, facts)
+            start = _find_start(folder, prefix, made_by, facts, usual)
     return folder / f"{prefix}_{start.epoch}"

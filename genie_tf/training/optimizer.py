@@ -15,9 +15,9 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         peak: Highest learning rate.
-        steps: Steps of the whole training.
-        warmup: Steps of the warm-up.
-        decay: Share of the steps over which the rate decays to a fiftieth.
+        steps: Updates of the whole training.
+        warmup: Updates of the warm-up.
+        decay: Share of the updates over which the rate decays to a fiftieth.
     """
 
     def __init__(self, peak: float, steps: int, warmup: int = 100, decay: float = 0.4):
@@ -83,7 +83,8 @@ def schedule_of(config, optimizer: str | None = None) -> Schedule:
     """The learning rate of the optimizer of this name."""
     share = DISCRIMINATOR_RATE if optimizer == DISCRIMINATOR else 1.0
     decay = 0.9 if config.optimizer == "muon" else 0.4  # Muon's steps stay large until the rate falls: docs/results.md
-    return Schedule(share * config.learning_rate, config.epochs * config.steps_per_epoch, decay=decay)
+    updates = config.epochs * config.steps_per_epoch // config.accumulate
+    return Schedule(share * config.learning_rate, updates, decay=decay)
 
 
 def make_optimizer(config) -> keras.optimizers.Optimizer:
@@ -94,15 +95,17 @@ def make_optimizer(config) -> keras.optimizers.Optimizer:
     averaged.
 
     Args:
-        config: A `Training`. It may have two more settings: `adversarial`, which is 0 if there is no discriminator, and `ema`, the
-            decay of the moving average of the weights. The optimizer keeps this average, if `ema` is not 0.
+        config: A `Training`. It may have one more setting: `adversarial`, which is 0 if there is no discriminator. The optimizer
+            keeps the moving average of the weights, if `ema` is not 0.
 
     Reference:
         Radford et al. 2016, arXiv 1511.06434, section 4, for the discriminator's `beta_1`.
     """
     shared: dict = {"weight_decay": 1e-4, "clipnorm": 1.0}
-    decay = getattr(config, "ema", 0.0)
-    averages = {"use_ema": decay > 0, "ema_momentum": decay}
+    if config.accumulate > 1:
+        shared["gradient_accumulation_steps"] = config.accumulate
+    # Keras averages after every batch, also between two updates
+    averages = {"use_ema": config.ema > 0, "ema_momentum": config.ema ** (1 / config.accumulate)}
     optimizer: keras.optimizers.Optimizer
     if config.optimizer == "muon":
         to_adam = {"adam_weight_decay": 1e-4, "adam_beta_2": 0.99, "exclude_layers": ["to_code", "from_code"]}

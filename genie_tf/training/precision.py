@@ -32,8 +32,8 @@ def fastest_policy() -> str:
     return min(seconds, key=lambda policy: seconds[policy])
 
 
-def use_fastest_policy() -> None:
-    """Set the fastest policy as Keras's global policy, for all models built afterwards."""
-    policy = fastest_policy()
+def use_policy(precision: str) -> None:
+    """Set Keras's global policy for all models built afterwards: `precision`, or the fastest one for "auto"."""
+    policy = fastest_policy() if precision == "auto" else precision
     keras.mixed_precision.set_global_policy(policy)
-    print(f"arithmetic: {policy}, the faster here")
+    print(f"arithmetic: {policy}{', the faster here' if precision == 'auto' else ''}")
