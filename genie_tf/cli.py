@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from genie_tf.config import Config, Training
+from genie_tf.config import Config
 from genie_tf.errors import UserError
 from genie_tf.kinds import TABLES, class_of, default_kind, kind_field, kinds_with
 
@@ -175,10 +175,6 @@ def _check_numbers(config: Config) -> None:
         if part in ("world", "record") or section is None:  # the recorder checks its own settings
             continue
         _check_numbers_of(part, section)
-        if isinstance(section, Training) and section.accumulate > section.steps_per_epoch:
-            raise UserError(
-                f"--{part}.accumulate {section.accumulate}: it must be at most --{part}.steps_per_epoch {section.steps_per_epoch}"
-            )
 
 
 def _check_numbers_of(path: str, section) -> None:
