@@ -190,9 +190,16 @@ def train_latent_action(config: Config, live: bool = False, devices: int = 1):
     frame_size, controls = episodes["train"].frame_size, controls_in(episodes["train"])
     model.from_settings(settings, frame_size)  # raises the error of an invalid setting before any work is done
     use_policy(settings.precision)
+
+    def make():
+        made = model.from_settings(settings, frame_size)
+        if hasattr(made, "adapt"):
+            made.adapt(episodes["train"])
+        return made
+
     checkpoint = train(
         "latent actions",
-        lambda: model.from_settings(settings, frame_size),
+        make,
         model.examples(episodes["train"], folder, settings).draw,
         model.examples(episodes["validation"], folder, settings).spread(VALIDATION_SAMPLES),
         folder,

@@ -54,7 +54,7 @@ def batch(name: str, rng: np.random.Generator, size: int):
         truth = rng.integers(0, 16, (size, 4, 9))
         noise = MODELS[name][0].noise(rng, truth, 16, 0.2, 0.1)
         return {"tokens": truth, "actions": rng.integers(0, 3, (size, 4)), **noise}
-    length = 4 if name == "hypotheses" else 3 if "latent" in name else 2
+    length = 4 if name in ("avatar", "hypotheses") else 3 if "latent" in name else 2
     films = rng.integers(0, 256, (size, length, 64, 64, 3)).astype(np.uint8)
     if name == "latent_action":
         return {"frames": films, "motion": (rng.uniform(-1, 1, (size, 4, 3)) * [10, 20, 0.01]).astype(np.float32)}

@@ -13,6 +13,7 @@ import test_training
 
 from genie_tf.dynamics.causal import CausalDynamics
 from genie_tf.dynamics.maskgit import MaskGitDynamics
+from genie_tf.latent_action.avatar import AvatarModel
 from genie_tf.latent_action.hypotheses import HypothesesModel
 from genie_tf.latent_action.motion_rank import MotionRankModel
 from genie_tf.latent_action.st_transformer import STLatentActionModel
@@ -43,6 +44,7 @@ MODELS = {
         ),
     ),
     "latent_action": (MotionRankModel, dict(codes=4, width=16)),
+    "avatar": (AvatarModel, dict(codes=4, width=8)),
     "hypotheses": (HypothesesModel, dict(codes=4, width=8)),
     "st_latent_action": (STLatentActionModel, dict(codes=4, code_dim=8, width=16, depth=1, heads=2)),
     "dynamics": (MaskGitDynamics, dict(codes=16, tokens=9, actions=3, width=32, depth=2, heads=2, window=2)),
@@ -82,7 +84,7 @@ def arrays(name):
     if name == "latent_action":
         motion = rng.uniform(-1, 1, (2, 4, 3)) * [10, 20, 0.01]
         return {"frames": rng.integers(0, 256, (2, 3, 64, 64, 3)).astype(np.uint8), "motion": motion.astype(np.float32)}
-    films = rng.integers(0, 256, (2, 4 if name == "hypotheses" else 2, 64, 64, 3)).astype(np.uint8)
+    films = rng.integers(0, 256, (2, 4 if name in ("avatar", "hypotheses") else 2, 64, 64, 3)).astype(np.uint8)
     return {"frames": films, "actions": rng.integers(0, 3, (2, 2)).astype(np.int32)} if name == "delta" else films
 
 

@@ -134,7 +134,7 @@ def test_help_shows_the_settings_of_the_chosen_kind_alone(place):
         place.make("idm_training.py", "--latent_action.kind", kind, "--help") for kind in ("motion_rank", "st_transformer")
     )
     assert "--latent_action.patch" in other and "--latent_action.patch" not in one
-    kinds = "auto or motion_rank or hypotheses or st_transformer"
+    kinds = "auto or motion_rank or avatar or hypotheses or st_transformer"
     assert all(kinds in said and "--latent_action.codes" in said for said in (one, other))
 
 
@@ -262,7 +262,9 @@ def test_unknown_key_and_wrong_type(place):
         )
     refused(place.run("idm_training.py", "--latent_action.patch", "8"), "patch", "st_transformer")
     (place.folder / "odd.yaml").write_text("latent_action: {kind: [motion_rank]}\n")
-    refused(place.run("idm_training.py", config="odd.yaml"), "latent_action.kind", "choose one of auto, motion_rank, hypotheses")
+    refused(
+        place.run("idm_training.py", config="odd.yaml"), "latent_action.kind", "choose one of auto, motion_rank, avatar, hypotheses"
+    )
     refused(place.run("tokenizer_training.py", "--tokenizer.quantizer.kind", "vq"), "vq", "vector, finite_scalar, lookup_free")
     refused(place.run("tokenizer_training.py", "--tokenizer.quantizer.codes", "8"), "codes", "kind: vector")
     (place.folder / "old.yaml").write_text("tokenizer: {codes: 32}\n")

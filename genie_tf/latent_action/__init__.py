@@ -4,6 +4,7 @@ A latent action model has these attributes:
 
 - `Settings`: the dataclass of its settings.
 - `from_settings(settings, frame_size)`: makes the model for frames of this height and width.
+- `adapt(recording)`, where it has one: called before the training, to find something in the recording.
 - `examples(recording, folder, settings)`: its training examples. `folder` may hold values that are computed once for every frame.
 - `call`: returns a dict of outputs that contains `loss`.
 - `infer`: frames → latent actions.
@@ -19,6 +20,7 @@ A latent action model has these attributes:
 KINDS = {
     "auto": "genie_tf.latent_action.auto:Auto",
     "motion_rank": "genie_tf.latent_action.motion_rank:MotionRankModel",
+    "avatar": "genie_tf.latent_action.avatar:AvatarModel",
     "hypotheses": "genie_tf.latent_action.hypotheses:HypothesesModel",
     "st_transformer": "genie_tf.latent_action.st_transformer:STLatentActionModel",
 }

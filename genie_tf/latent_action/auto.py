@@ -1,4 +1,9 @@
-"""`auto`, the usual kind: it chooses the latent action model by the movement of the picture. It uses no labels."""
+"""`auto`, the usual kind: it chooses the latent action model by what moves in the picture. It uses no labels.
+
+- `avatar`, if one thing is always there and moves unpredictably.
+- Otherwise `motion_rank`, if the whole picture moves unpredictably: the camera follows the player.
+- Otherwise `hypotheses`.
+"""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -8,17 +13,19 @@ import numpy as np
 from genie_tf.config import LatentActionConfig
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.kinds import class_of
+from genie_tf.latent_action.looks import SURPRISE, find_avatar
 from genie_tf.layers.registration import register
 from genie_tf.training.backend import compiled, in_batches
 
 COMPARED = 512  # maximum number of transitions
 BATCH = 64
+UNFORESEEN = 0.25  # least surprise of the avatar's steps: 1 pixel in a frame of 64
 FOLLOWS = 0.5  # least share of unpredictable movement of the picture if the camera follows the player
 
 
 @dataclass
 class AutoSettings(LatentActionConfig):
-    """Settings of the latent action model that the movement of the picture chooses. What is not given is as usual in that model.
+    """Settings of the latent action model that `chosen` finds. What is not given is as usual in that model.
 
     Args:
         kind: "auto".
@@ -29,6 +36,7 @@ class AutoSettings(LatentActionConfig):
     epochs: int | None = None  # type: ignore[assignment]
     steps_per_epoch: int | None = None  # type: ignore[assignment]
     batch_size: int | None = None  # type: ignore[assignment]
+    learning_rate: float | None = None  # type: ignore[assignment]
     width: int | None = None
 
 
@@ -82,10 +90,18 @@ def chosen(settings: LatentActionConfig, recording: Episodes) -> Any:
     """
     if not isinstance(settings, AutoSettings):
         return settings
+    pixel = SURPRISE * recording.frame_size[0]
+    surprise = find_avatar(recording).surprise
+    if surprise > UNFORESEEN:
+        print(
+            f"latent actions: avatar, because one thing is always there, and its steps differ by {surprise * pixel:.1f} pixels "
+            f"from what the step before tells; the limit is {UNFORESEEN * pixel:.1f}"
+        )
+        return as_kind(settings, "avatar")
     share = moves_with_the_player(recording)
     kind, reason = ("motion_rank", "follows the player") if share > FOLLOWS else ("hypotheses", "does not follow the player")
     print(
-        f"latent actions: {kind}, because the camera {reason}: an unpredictable movement of the whole picture explains {share:.0%} "
-        f"of what changes, and the limit is {FOLLOWS:.0%}"
+        f"latent actions: {kind}, because no single thing moves unpredictably, and the camera {reason}: an unpredictable movement "
+        f"of the whole picture explains {share:.0%} of what changes, and the limit is {FOLLOWS:.0%}"
     )
     return as_kind(settings, kind)

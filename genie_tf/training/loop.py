@@ -336,7 +336,8 @@ def _model_of(start: _Start, make: Callable[[], keras.Model], made_by: str, conf
         return model
     keras.utils.set_random_seed(config.seed)
     model = make()
-    model.build()
+    if not model.built:
+        model.build()
     model.compile(optimizer=make_optimizer(config))
     model.optimizer.build(model.trainable_variables)  # otherwise the first step is traced twice
     return model
@@ -367,7 +368,7 @@ def train(
 
     Args:
         title: Title of the progress bar.
-        make: Function without arguments that returns an unbuilt, uncompiled model. The global seed is set before the call.
+        make: Function without arguments that returns an uncompiled model. The global seed is set before the call.
         draw: Function from a `numpy.random.Generator` and the batch size to a batch, the input of the model's `call`.
         validation: Validation data in memory, an input of the model's `call`.
         folder: `model/<world>`.
