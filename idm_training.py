@@ -1,7 +1,7 @@
 """Train the latent action model without labels, then learn the keymap from 200 labelled transitions.
 
 Reads record/<world>. Writes model/<world>/IDM_Model_<epoch> and keymap.json. An interrupted training continues from
-there. The movement of the picture chooses the model: one for a camera that follows the player, one for any other. For
+there. What moves in the picture chooses the model: the figure of the player, the whole picture, or something else. For
 coinrun_plain it takes 6 minutes on 2 cores. On held-out levels, the codes then predict 85 % of the directions that have
 a visible effect.
 Example: python idm_training.py --latent_action.epochs 60

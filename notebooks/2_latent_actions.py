@@ -90,7 +90,7 @@ latent_actions.collapse(config, steps=60)
 # Two numbers say it in one line: *perplexity*, the number of codes in use, and *NMI*, the information of the code about the true
 # action. `python dream_evaluate_tf.py --only_latent_action` prints both for held-out levels.
 #
-# This model needs a picture that scrolls with the player. For a camera that stands still, `idm_training.py` chooses another one,
+# This model needs a picture that scrolls with the player. For other games, `idm_training.py` chooses another one, `avatar` or
 # `hypotheses`: [how it works](../docs/how_it_works.md).
 #
 # Next: [3. Tokenize](3_tokenize.ipynb)
