@@ -15,6 +15,7 @@ from genie_tf.dynamics.causal import CausalDynamics
 from genie_tf.dynamics.maskgit import MaskGitDynamics
 from genie_tf.latent_action.avatar import AvatarModel
 from genie_tf.latent_action.hypotheses import HypothesesModel
+from genie_tf.latent_action.looks import LOOKS, OWN
 from genie_tf.latent_action.motion_rank import MotionRankModel
 from genie_tf.latent_action.st_transformer import STLatentActionModel
 from genie_tf.tokenizer.conv import ConvTokenizer
@@ -85,6 +86,8 @@ def arrays(name):
         motion = rng.uniform(-1, 1, (2, 4, 3)) * [10, 20, 0.01]
         return {"frames": rng.integers(0, 256, (2, 3, 64, 64, 3)).astype(np.uint8), "motion": motion.astype(np.float32)}
     films = rng.integers(0, 256, (2, 4 if name in ("avatar", "hypotheses") else 2, 64, 64, 3)).astype(np.uint8)
+    if name == "avatar":
+        films[:, 1:, 20:24, 30:34] = 255
     return {"frames": films, "actions": rng.integers(0, 3, (2, 2)).astype(np.int32)} if name == "delta" else films
 
 
@@ -105,6 +108,9 @@ def built(name):
     for variable in model.trainable_variables:
         if variable.path.endswith("to_patches/kernel"):  # delta's is 0 at first, which would hide all gradients before it
             variable.assign(np.random.default_rng(2).normal(0, 0.1, variable.shape))
+    if name == "avatar":  # white is the look of the avatar
+        model.looks_KE.assign(np.where(np.arange(LOOKS)[:, None] == 1, 1.0, 0.5) * np.ones((1, 27)))
+        model.own_M.assign(np.where(np.arange(OWN) == 0, 1, -1))
     return model
 
 

@@ -87,7 +87,7 @@ class AvatarModel(SelfSupervisedModel):
         self.see = keras.Sequential(
             [layers.Conv2D(width, 3, stride, padding="same", activation="relu") for stride in (CELL, 1, 1)], name="see"
         )
-        self.locate = layers.Conv2D(1, 1, dtype="float32", name="locate")
+        self.locate = layers.Conv2D(1, 1, use_bias=False, dtype="float32", name="locate")
         self.expect = keras.Sequential(
             [*(layers.Dense(64, activation="relu") for _ in range(2)), layers.Dense(2, dtype="float32")], name="expect"
         )
