@@ -29,6 +29,7 @@ from genie_tf.training.backend import replicas
 
 SEEN = 4  # frames t - 2 … t + 1 of the FRAMES are used
 CELL = 2  # pixels of a side of a cell: the network tells the cell of the avatar
+SHARED = 0.1  # weight of the shares: they keep every code in use, and do not move it far
 UNIT = 1 / 16  # unit of the steps, as a part of the frame's height
 FASTER = 5.0  # the code vectors are this many times their weights, so that they learn faster than the networks
 DECODED = 16  # transitions of a batch that train the decoder: it is the slowest part and needs fewer examples
@@ -46,7 +47,7 @@ class AvatarSettings(LatentActionConfig):
 
     kind: Literal["avatar"] = "avatar"
     epochs: int = 10
-    steps_per_epoch: int = 100
+    steps_per_epoch: int = 60
     batch_size: int = 64
     learning_rate: float = 2e-3
     width: int = 32
@@ -72,7 +73,8 @@ class AvatarModel(SelfSupervisedModel):
 
     Reference:
         Genie, section 2.1, "Latent Action Model", for the task. Choi et al. 2019, arXiv 1811.01483, for the place of the
-        controllable figure; they learn it from the actions.
+        controllable figure; they learn it from the actions. Rupprecht et al. 2017, arXiv 1612.00197, section 3.2, for the nearest
+        code that learns most, and the others that learn a little.
     """
 
     Settings = AvatarSettings
@@ -210,7 +212,8 @@ class AvatarModel(SelfSupervisedModel):
         out = self._codes(frames)
         tracking = self._tracking(out["logits"], frames)
         surprise = ops.sum(ops.square(out["missed"]), axis=1)
-        fit = ops.sum(shares(out["errors"], surprise) * out["errors"], axis=1)
+        shared = ops.sum(shares(out["errors"], surprise) * out["errors"], axis=1)
+        fit = ops.min(out["errors"], axis=1) + SHARED * shared
         codes = ops.cast(ops.argmin(out["errors"], axis=1), "int32")
         some_frames, some_codes = frames[:, 1:], codes
         if training:
