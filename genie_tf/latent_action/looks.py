@@ -41,7 +41,7 @@ BATCH = 16
 def moving_patches(pairs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Patches float32 (N * DRAWN, 27), 0 … 1, of the first of two frames, uint8 (N, 2, H, W, 3). Most are of those that change."""
     out = []
-    for now, later in np.asarray(pairs, "float32") / 255.0:
+    for now, later in (np.asarray(pair, "float32") / 255.0 for pair in pairs):
         seen = np.lib.stride_tricks.sliding_window_view(now, (SIDE, SIDE), axis=(0, 1))  # type: ignore[call-overload]
         change = np.square(later - now).mean(axis=-1)
         change = np.lib.stride_tricks.sliding_window_view(change, (SIDE, SIDE))  # type: ignore[call-overload]
