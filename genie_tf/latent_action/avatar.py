@@ -25,14 +25,12 @@ from genie_tf.latent_action.looks import LOOKS, NEAR, OWN, SIDE, find_avatar, pl
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, to_pixels
 from genie_tf.layers.quantizers.codes import perplexity
 from genie_tf.layers.self_supervised import SelfSupervisedModel
-from genie_tf.training.backend import replicas
 
 SEEN = 4  # frames t - 2 … t + 1 of the FRAMES are used
 CELL = 2  # pixels of a side of a cell: the network tells the cell of the avatar
 SHARED = 0.1  # weight of the shares: they keep every code in use, and do not move it far
 UNIT = 1 / 16  # unit of the steps, as a part of the frame's height
 FASTER = 5.0  # the code vectors are this many times their weights, so that they learn faster than the networks
-DECODED = 16  # transitions of a batch that train the decoder: it is the slowest part and needs fewer examples
 
 
 @dataclass
@@ -215,12 +213,7 @@ class AvatarModel(SelfSupervisedModel):
         shared = ops.sum(shares(out["errors"], surprise) * out["errors"], axis=1)
         fit = ops.min(out["errors"], axis=1) + SHARED * shared
         codes = ops.cast(ops.argmin(out["errors"], axis=1), "int32")
-        some_frames, some_codes = frames[:, 1:], codes
-        if training:
-            count = DECODED // replicas()
-            some = ops.arange(count) * ops.shape(frames)[0] // count  # the same ones whatever the number of replicas
-            some_frames, some_codes = (ops.take(each, some, axis=0) for each in (some_frames, codes))
-        decoded = self.decoder(some_frames, some_codes)
+        decoded = self.decoder(frames[:, 1:], codes, training=training)
         return {
             "codes": codes,
             "prediction": decoded["prediction"],

@@ -7,9 +7,11 @@ from keras import layers, ops
 
 from genie_tf.layers.pixels import from_pixels, patchify, unpatchify
 from genie_tf.layers.registration import reach_in
+from genie_tf.training.backend import replicas
 
 PATCH = 4
 AXES = ("columns", "rows")
+DECODED = 16  # transitions of a batch that train the decoder: it is the slowest part of a model and needs fewer examples
 
 
 def shift_matrix(weights_BS, side: int):
@@ -33,6 +35,7 @@ class MotionDecoder(layers.Layer):
     Call arguments:
         frames: uint8 (B, 3, H, W, 3), frames t - 1, t, t + 1. Frame t + 1 is used only for the error.
         codes: int32 (B,), latent actions.
+        training: Whether to decode only 16 of the transitions.
 
     Returns:
         A dict: `prediction` float (B, H, W, 3) in about -0.5 … 0.5; `error`, the scalar to minimise; `psnr` in dB over the batch.
@@ -83,7 +86,11 @@ class MotionDecoder(layers.Layer):
         keep = ops.sigmoid(painted[..., :1] + 2.0)
         return keep * shifted + (1.0 - keep) * painted[..., 1:]
 
-    def call(self, frames, codes):
+    def call(self, frames, codes, training=False):
+        if training:
+            count = DECODED // replicas()
+            some = ops.arange(count) * ops.shape(frames)[0] // count  # the same ones whatever the number of replicas
+            frames, codes = (ops.take(each, some, axis=0) for each in (frames, codes))
         prediction = self.predict(frames[:, :2], codes)
         error = prediction - from_pixels(frames[:, 2])
         square = ops.mean(ops.square(error))

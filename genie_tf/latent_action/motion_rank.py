@@ -32,13 +32,11 @@ from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels
 from genie_tf.layers.quantizers.codes import perplexity
 from genie_tf.layers.registration import reach_in, register
 from genie_tf.layers.self_supervised import SelfSupervisedModel
-from genie_tf.training.backend import replicas
 
 PATCH = 2
 AXES = ("columns", "rows")
 USUAL = (3 / 64, 15 / 64, 0.01)  # typical columns and rows of a registration, as parts of the frame's width and height; residual
 MIRROR = np.array([-1, 1, 1], "float32")  # factors that mirror a motion horizontally
-DECODED = 16  # transitions of a batch that train the decoder: it is the slowest part and needs fewer examples
 TIERS = {"columns": 12, "rows": 6}  # classes of the second network: equal parts of the rank
 DOUBT = 0.25  # standard deviation of the rank of the first network
 ROW_PARTS = 2  # equal parts of the rank of the rows: the rows distinguish fewer actions than the columns
@@ -273,12 +271,7 @@ class MotionRankModel(SelfSupervisedModel):
 
     def call(self, inputs, training=False):
         out = self._codes(inputs, training)
-        frames, codes = inputs["frames"], out["codes"]
-        if training:
-            count = DECODED // replicas()
-            some = ops.arange(count) * ops.shape(frames)[0] // count  # the same ones whatever the number of replicas
-            frames, codes = (ops.take(each, some, axis=0) for each in (frames, codes))
-        decoded = self.decoder(frames, codes)
+        decoded = self.decoder(inputs["frames"], out["codes"], training=training)
         loss = out["surprise"] + out["naming"] + 10.0 * decoded["error"]
         return out | {"prediction": decoded["prediction"], "psnr": decoded["psnr"], "loss": loss}
 
