@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from genie_tf.config import Config
+from genie_tf.config import Config, Training
 from genie_tf.errors import UserError
 from genie_tf.kinds import TABLES, class_of, default_kind, kind_field, kinds_with
 
@@ -175,6 +175,10 @@ def _check_numbers(config: Config) -> None:
         if part in ("world", "record") or section is None:  # the recorder checks its own settings
             continue
         _check_numbers_of(part, section)
+        if isinstance(section, Training) and section.epochs and section.steps_per_epoch:  # `auto` leaves them to its model
+            batches = section.epochs * section.steps_per_epoch
+            if section.accumulate > batches:
+                raise UserError(f"--{part}.accumulate {section.accumulate}: the training has only {batches} batches")
 
 
 def _check_numbers_of(path: str, section) -> None:

@@ -38,7 +38,7 @@ TINY = """
 world: tiny
 record: {train_frames: 1536, validation_frames: 1024, test_frames: 2048, train_levels: 80, validation_levels: 16, test_levels: 40}
 tokenizer: {quantizer: {levels: [4, 4, 4]}, width: 16, epochs: 2, steps_per_epoch: 4, batch_size: 8}
-latent_action: {width: 16, epochs: 2, steps_per_epoch: 4, batch_size: 8}
+latent_action: {kind: motion_rank, width: 16, epochs: 2, steps_per_epoch: 4, batch_size: 8}
 judge: {width: 8, epochs: 1, steps_per_epoch: 4, batch_size: 8}
 dynamics: {width: 32, depth: 2, heads: 2, epochs: 2, steps_per_epoch: 4, batch_size: 4}
 play: {evaluation_windows: 8, sampling_steps: 2, scale: 2, frames_per_second: 50}

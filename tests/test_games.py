@@ -25,9 +25,10 @@ from genie_tf.world import World
 OWN = "source: gymnasium, game: 'walker:Walker-v0', height: 96, width: 160"
 
 
-def tiny_config(place, world: str, record: str) -> str:
+def tiny_config(place, world: str, record: str, latent_action: str = "kind: motion_rank") -> str:
     """The settings of the tiny world for another game. Returns the file's name."""
     text = TINY.replace("world: tiny", f"world: {world}").replace("record: {", f"record: {{{record}, ")
+    text = text.replace("kind: motion_rank", latent_action)
     text = text.replace("evaluation_windows: 8", "evaluation_windows: 4")
     (place.folder / f"{world}.yaml").write_text(text)
     return f"{world}.yaml"
@@ -231,7 +232,7 @@ def calibrated(place, config: str, monkeypatch, answers: dict[str, str]) -> tupl
 @pytest.mark.slow
 def test_a_world_of_a_game_with_other_controls_in_which_an_action_is_held_over_several_frames(place, monkeypatch):
     """Ninja throws stars. First a token grid stands for all frames of an action, then for one. The blueprint comes from YAML."""
-    config = tiny_config(place, "ninja", "game: ninja, hold: 4, every: 1")
+    config = tiny_config(place, "ninja", "game: ninja, hold: 4, every: 1", "kind: auto")
     (place.folder / config).write_text(
         (place.folder / config).read_text()
         .replace("train_frames: 1536, validation_frames: 1024, test_frames: 2048", "train_frames: 4608, validation_frames: 4608,\n"
@@ -292,7 +293,7 @@ def test_a_world_of_a_game_with_other_controls_in_which_an_action_is_held_over_s
     facts["settings"]["span"] = 3
     (model / "IDM_Model_2" / "training.json").write_text(json.dumps(facts))
     refused(place.run("dream_train_tf.py", config=config), "--latent_action.span 3", "multiple of the 4 frames")
-    tiny_config(place, "ninja", "game: ninja, hold: 4, every: 1")  # a token grid for every frame
+    tiny_config(place, "ninja", "game: ninja, hold: 4, every: 1", "kind: auto")  # a token grid for every frame
     make("tokenizer_training.py")
     make("dream_train_tf.py")
     assert len(np.load(model / "VQVAE_Model_2" / "tokens_ninja_train.npy")) == rows
@@ -302,12 +303,11 @@ def test_a_world_of_a_game_with_other_controls_in_which_an_action_is_held_over_s
 @pytest.mark.slow
 def test_a_world_of_a_gymnasium_environment_in_wide_frames(place):
     """With the latent action model of the paper. Its frames and controls go through every stage; other ones are refused."""
-    config = tiny_config(place, "own", OWN)
-    options = ["--latent_action.kind", "st_transformer", "--latent_action.depth", "1", "--latent_action.heads", "2"]
+    config = tiny_config(place, "own", OWN, "kind: st_transformer, codes: 8, depth: 1, heads: 2")
     assert place.run("extract.py", config=config).returncode == 0
-    refused(place.run("idm_training.py", *options, "--latent_action.patch", "10", config=config), "patch 10", "96 x 160")
-    for script, more in (("tokenizer_training.py", []), ("idm_training.py", [*options, "--latent_action.codes", "8"])):
-        done = place.run(script, *more, config=config)
+    refused(place.run("idm_training.py", "--latent_action.patch", "10", config=config), "patch 10", "96 x 160")
+    for script in ("tokenizer_training.py", "idm_training.py"):
+        done = place.run(script, config=config)
         assert done.returncode == 0, done.stderr
     assert "keymap, from key to latent action: none" in done.stdout
     assert place.run("dream_train_tf.py", config=config).returncode == 0

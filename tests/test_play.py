@@ -316,15 +316,17 @@ def test_a_dream_is_shown_beside_the_recording_under_its_keys(config, tmp_path, 
     session = Session.load(config)
     episodes = Episodes(config.record_folder("test"))
     held = session.held * session.world.stride
-    starts = [r for r in episodes.windows(len(film))[:] if (episodes.frames(r + np.arange(len(film))) == recorded).all()]
+    starts = [r for r in episodes.windows(len(film))[:] if (episodes.frames(np.array([r]))[0] == recorded[0]).all()]
+    starts = [r for r in starts if (episodes.frames(r + np.arange(len(film))) == recorded).all()]
     assert any(episodes.locate(np.array(start))[1] % held == 0 for start in starts), "no recorded film, or not from a key on"
     assert (recorded[: 3 * held + 1] == dream[: 3 * held + 1]).all() and (recorded[-1] != dream[-1]).any()
     assert len(film) == 9 * held + 1 and len(pressed) == 6 * session.held
     actions = episodes.action[starts[0] + held * (3 + np.arange(6))]
     truth = [COINRUN.names[COINRUN.of_action[action]] for action in actions.repeat(session.held)]
     assert pressed == truth if labels else all(key.isdigit() for key in pressed)
-    headless.play_recorded(config, 10_000, tmp_path / "longest")
-    assert len(list((tmp_path / "longest").iterdir())) == (episodes.lengths.max() - 1) // held * held + 1
+    if labels:
+        headless.play_recorded(config, 10_000, tmp_path / "longest")
+        assert len(list((tmp_path / "longest").iterdir())) == (episodes.lengths.max() - 1) // held * held + 1
 
 
 def test_agents_play_the_dream_without_a_window(tiny, tmp_path):

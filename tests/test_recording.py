@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FIGURES, ROOT, Place, refused, run_on_full_disk, start, wait_for
+from conftest import FIGURES, ROOT, TINY, Place, refused, run_on_full_disk, start, wait_for
 from PIL import Image
 
 from genie_tf.episodes.dataset import Episodes
@@ -134,6 +134,7 @@ def test_full_disk_stops_an_import_in_one_line_and_leaves_no_broken_file(place, 
 def test_a_world_is_made_of_videos_alone_and_says_that_it_has_no_true_actions(tiny, tmp_path):
     """Clips of 101 x 75 pixels at 12.5 frames a second, to frames of 64 x 48, and latent actions of the kind for still cameras."""
     place = Place(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(TINY.replace("kind: motion_rank", "kind: hypotheses"))
     for split in ("train", "validation", "test"):
         (tmp_path / "clips" / split).mkdir(parents=True)
         for episode in Episodes(tiny.folder / "record" / "tiny" / split).episodes[:48]:
@@ -148,7 +149,7 @@ def test_a_world_is_made_of_videos_alone_and_says_that_it_has_no_true_actions(ti
     assert "unknown 100.0 %" in place.make("extract.py", "--describe", "record/mine")
     world = ("--world", "mine")
     place.make("tokenizer_training.py", *world)
-    assert "no true actions" in place.make("idm_training.py", *world, "--latent_action.kind", "hypotheses")
+    assert "no true actions" in place.make("idm_training.py", *world)
     place.make("dream_train_tf.py", *world)
     assert "no true actions" in place.make("dream_evaluate_tf.py", *world)
     figures = json.loads((tmp_path / "model" / "mine" / "evaluation.json").read_text())

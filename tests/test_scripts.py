@@ -35,8 +35,8 @@ EXPLAINED = {
 
 
 def checkpoints(place):
-    """Epochs of the dynamics' checkpoints."""
-    names = [path.name for path in (place.folder / "model" / "tiny").glob("world_model_*[0-9]")]
+    """Epochs of the tokenizer's checkpoints."""
+    names = [path.name for path in (place.folder / "model" / "tiny").glob("VQVAE_Model_*[0-9]")]
     return {int(name.split("_")[-1]) for name in names}
 
 
@@ -71,7 +71,6 @@ def test_changed_settings_or_inputs_train_anew_and_stale_tokens_are_not_used(cop
     assert (tokens.parent.with_name("VQVAE_Model_2.old") / "model.keras").exists()
     assert (before != np.load(tokens)).any()
     refused(copy.run("dream_play_tf.py", "--actions", "d"), "another tokenizer", "dream_train_tf.py")
-    assert "training anew" in copy.make("dream_train_tf.py")
     episode = next((copy.folder / "record" / "tiny" / "train").glob("*.npy"))
     episode.write_bytes(episode.read_bytes()[:5000])  # a bad file: named, and the training goes on without it
     np.save(tokens, np.zeros_like(before))  # would be taken if it were not known to be stale
@@ -82,24 +81,24 @@ def test_changed_settings_or_inputs_train_anew_and_stale_tokens_are_not_used(cop
 
 
 def test_stopped_training_goes_on_from_there(copy):
-    """Stopped by Ctrl-C, by SIGTERM, then killed while it writes a checkpoint. The tenth epochs and the last are kept."""
+    """Stopped by Ctrl-C, by SIGTERM, then killed while it writes a checkpoint."""
     model = copy.folder / "model" / "tiny"
-    options = ["--dynamics.epochs", "300", "--dynamics.steps_per_epoch", "5", "--dynamics.seed", "9"]
+    options = ["--tokenizer.epochs", "300", "--tokenizer.steps_per_epoch", "5", "--tokenizer.seed", "9"]
     reached = 0
-    for how, code, enough in ((signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 4), (signal.SIGKILL, -signal.SIGKILL, 11)):
-        process = start(copy, sys.executable, str(ROOT / "dream_train_tf.py"), "--config", "tiny.yaml", *options)
+    for how, code, enough in ((signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 2), (signal.SIGKILL, -signal.SIGKILL, 3)):
+        process = start(copy, sys.executable, str(ROOT / "tokenizer_training.py"), "--config", "tiny.yaml", *options)
         least = max(reached + 1, enough)
-        wait_for(lambda: (model / "world_model_2.old").exists() and max(checkpoints(copy), default=0) >= least)  # noqa: B023
+        wait_for(lambda: (model / "VQVAE_Model_2.old").exists() and max(checkpoints(copy), default=0) >= least)  # noqa: B023
         if how == signal.SIGKILL:
-            wait_for((model / "world_model.tmp").exists, pause=0.001)
+            wait_for((model / "VQVAE_Model.tmp").exists, pause=0.001)
         os.killpg(process.pid, how)
         assert process.wait(120) == code
         assert "Traceback" not in process.stderr.read()
         reached = max(checkpoints(copy))
         assert 0 < reached < 300
     options[1] = str(reached + 1)
-    copy.make("dream_train_tf.py", *options)
-    history = (model / "world_model_history.csv").read_text().splitlines()
+    copy.make("tokenizer_training.py", *options)
+    history = (model / "VQVAE_Model_history.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in history[1:]] == [str(epoch) for epoch in range(1, reached + 2)]
     assert checkpoints(copy) == {*range(10, reached + 2, 10), reached + 1}
     assert not [*model.rglob("*.tmp"), *model.rglob("*.part")]
@@ -251,6 +250,7 @@ def test_unknown_key_and_wrong_type(place):
     refused(place.run("dream_train_tf.py", "--dynamics.seed", "-1"), "--dynamics.seed -1", "0 or more")
     refused(place.run("dream_train_tf.py", "--dynamics.ema", "1"), "--dynamics.ema 1.0", "less than 1")
     refused(place.run("dream_train_tf.py", "--dynamics.accumulate", "0"), "--dynamics.accumulate 0", "more than 0")
+    refused(place.run("dream_train_tf.py", "--dynamics.accumulate", "9"), "--dynamics.accumulate 9", "only 8 batches")
     (place.folder / "bad.yaml").write_text("world: x\ntokenizer: {codse: 3}\n")
     refused(place.run("tokenizer_training.py", config="bad.yaml"), "codse")
     (place.folder / "bad.yaml").write_text("world: x\ntokeniser: {codes: 3}\n")
@@ -315,9 +315,9 @@ def test_keys_files_and_displays_that_are_not(tiny, monkeypatch):
 
 def test_full_disk_stops_a_training_in_one_line_and_loses_nothing(copy):
     model = copy.folder / "model" / "tiny"
-    before = (model / "world_model_2" / "model.keras").read_bytes()
-    refused(run_on_full_disk(copy, "dream_train_tf.py", "--dynamics.epochs", "3"), "room")
-    assert (model / "world_model_2" / "model.keras").read_bytes() == before
-    assert not list(model.rglob("*.tmp")) and not (model / "world_model_3").exists()
-    copy.make("dream_train_tf.py", "--dynamics.epochs", "3")
-    assert (model / "world_model_3").exists()
+    before = (model / "VQVAE_Model_2" / "model.keras").read_bytes()
+    refused(run_on_full_disk(copy, "tokenizer_training.py", "--tokenizer.epochs", "3"), "room")
+    assert (model / "VQVAE_Model_2" / "model.keras").read_bytes() == before
+    assert not list(model.rglob("*.tmp")) and not (model / "VQVAE_Model_3").exists()
+    copy.make("tokenizer_training.py", "--tokenizer.epochs", "3")
+    assert (model / "VQVAE_Model_3").exists()

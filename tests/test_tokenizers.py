@@ -106,7 +106,7 @@ def test_a_film_frame_by_frame_is_what_the_call_reconstructs(kind):
         np.testing.assert_array_equal(tokens, out["tokens"][:, t], err_msg=f"frame {t}")
         assert picture.shape == (3, 64, 64, 3) and picture.dtype == np.uint8
         expected = ops.convert_to_numpy(to_pixels(out["reconstruction"][:, t]))
-        assert np.abs(picture.astype(int) - expected).max() <= 1
+        assert np.abs(picture.astype(int) - expected).max() <= 2  # those of delta stand on each other, rounded
 
 
 @each
