@@ -56,6 +56,9 @@ def batch(name: str, rng: np.random.Generator, size: int):
         return {"tokens": truth, "actions": rng.integers(0, 3, (size, 4)), **noise}
     length = 4 if name in ("avatar", "hypotheses") else 3 if "latent" in name else 2
     films = rng.integers(0, 256, (size, length, 64, 64, 3)).astype(np.uint8)
+    films[: size // 2, 1:, 32:] = films[: size // 2, :1, 32:]  # on one device less changes than on the other
+    if name == "avatar":
+        films[:, 1:, 20:24, 30:34] = 255
     if name == "latent_action":
         return {"frames": films, "motion": (rng.uniform(-1, 1, (size, 4, 3)) * [10, 20, 0.01]).astype(np.float32)}
     if name == "st_latent_action":
@@ -65,15 +68,13 @@ def batch(name: str, rng: np.random.Generator, size: int):
 
 def trained(name: str, devices: int, folder: Path) -> list[np.ndarray]:
     """The weights of a model after `STEPS` steps."""
-    from test_backends import MODELS
+    from test_backends import built
 
     def draw(rng, size):
         return batch(name, rng, size)
 
-    kind, settings = MODELS[name]
-
     def make():
-        model = kind(**settings)
+        model = built(name)
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = 0.0  # the replicas of TensorFlow drop other values than one device

@@ -11,6 +11,7 @@ from genie_tf.errors import UserError
 from genie_tf.files import save_array
 from genie_tf.latent_action.auto import AutoSettings, chosen
 from genie_tf.latent_action.avatar import AvatarModel, AvatarSettings
+from genie_tf.latent_action.decoder import stepped
 from genie_tf.latent_action.looks import FEWEST, NEAR, find_avatar, places, surprise_of
 
 SIZE, WAYS = 32, np.array([[0, 0], [0, -3], [0, 3], [-3, 0], [3, 0]])
@@ -108,6 +109,28 @@ def test_the_decoder_does_not_see_the_next_frame_and_the_code_does(learnt):
     other[:, 4] = SCENERY
     codes = np.full(len(five), 2, np.int32)
     np.testing.assert_array_equal(learnt.predict_next(five, codes), learnt.predict_next(other, codes))
+
+
+def test_the_decoder_moves_the_figure_by_the_step_of_the_code(learnt):
+    frames, _, _ = seen_and_true(film(np.random.default_rng(6), 300))
+    five, truth = np.concatenate([frames[:, :1], frames], axis=1), frames[:, 3].astype(int)
+    changed = (truth != frames[:, 2]).any(axis=-1)
+    codes = ops.convert_to_numpy(learnt.code(frames))
+
+    def error(codes):
+        missed = ops.convert_to_numpy(learnt.predict_next(five, codes)).astype(int) - truth
+        return np.square(missed).sum(axis=-1)[changed].mean()
+
+    told, other = error(codes), error(np.random.default_rng(0).permutation(codes))
+    assert 10 * np.log10(other / told) > 0.3, "although the flashes change more than the figure"
+
+
+def test_a_picture_is_moved_by_whole_pixels_and_by_parts():
+    x = np.zeros((2, 5, 6, 1), np.float32)
+    x[:, 2, 3] = 1.0
+    moved = ops.convert_to_numpy(stepped(x, np.array([[2.0, -1.0], [-0.25, 0.0]], np.float32), 3))[..., 0]
+    assert moved[0, 1, 5] == 1.0 and moved[0].sum() == 1.0
+    np.testing.assert_allclose(moved[1, 2, 2:4], [0.25, 0.75])
 
 
 def test_steady_things_do_not_surprise_and_things_that_jump_are_no_avatar():

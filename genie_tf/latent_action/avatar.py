@@ -6,6 +6,7 @@
 3. *Step.* The step of the avatar is the difference of its places in frames t + 1 and t. A second network predicts the mean of it,
    from the steps before and from what is around the avatar.
 4. *Code.* The latent action is the nearest of a few code vectors to the difference of step and mean.
+5. *Decoder.* The mean and the code vector tell where the avatar goes. The decoder sees frame t moved by this step.
 """
 
 from dataclasses import dataclass
@@ -19,9 +20,9 @@ from genie_tf.config import LatentActionConfig
 from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.errors import UserError
 from genie_tf.latent_action import FRAMES
-from genie_tf.latent_action.decoder import MotionDecoder
+from genie_tf.latent_action.decoder import MotionDecoder, stepped
 from genie_tf.latent_action.hypotheses import shares
-from genie_tf.latent_action.looks import LOOKS, NEAR, OWN, SIDE, find_avatar, places
+from genie_tf.latent_action.looks import LOOKS, NEAR, OWN, SIDE, SMALL, find_avatar, places
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, to_pixels
 from genie_tf.layers.quantizers.codes import perplexity
 from genie_tf.layers.self_supervised import SelfSupervisedModel
@@ -91,7 +92,7 @@ class AvatarModel(SelfSupervisedModel):
         self.expect = keras.Sequential(
             [*(layers.Dense(64, activation="relu") for _ in range(2)), layers.Dense(2, dtype="float32")], name="expect"
         )
-        self.decoder = MotionDecoder(codes, 4 * width, self.frame_size, name="decoder")
+        self.decoder = MotionDecoder(codes, 4 * width, self.frame_size, moves=True, name="decoder")
 
     @classmethod
     def from_settings(cls, settings: AvatarSettings, frame_size: tuple[int, int]) -> "AvatarModel":
@@ -187,24 +188,51 @@ class AvatarModel(SelfSupervisedModel):
         somewhere = -ops.logsumexp(log + ops.log(near + 1e-6), axis=1)
         return ops.mean(ops.where(known, -ops.sum(exact * log, axis=1), somewhere))
 
+    def _past(self, frames):
+        """What frames t - 2, t - 1 and t tell, uint8 (B, 3, H, W, 3).
+
+        Returns:
+            A dict: `logits` of frame t, see `_place`; the `place` (B, 2) of the avatar in it; and `mean` (B, 2), the mean of the
+            step to come, in sixteenths of the frame's height.
+        """
+        seen = self._place(frames[:, 2])
+        first, second = (ops.stop_gradient(self._place(frames[:, t])["place"]) for t in (0, 1))
+        here, around = ops.stop_gradient(seen["place"]), ops.stop_gradient(seen["around"])
+        past = [self._step(first, second), self._step(second, here), here / self.frame_size[0], around]
+        return {"logits": seen["logits"], "place": here, "mean": self.expect(ops.concatenate(past, axis=-1))}
+
+    def _step(self, first, last):
+        return ops.clip(last - first, -self.near, self.near) / self.unit
+
     def _codes(self, frames):
         """What the past does not tell of the step, and the codes of it.
 
         Returns:
-            A dict: `logits` of frame t, see `_place`; `missed` (B, 2), step minus mean, in sixteenths of the frame's height;
-            `errors` (B, A), its squared distance to each code vector.
+            The dict of `_past`, and `missed` (B, 2), step minus mean, in sixteenths of the frame's height; `errors` (B, A), its
+            squared distance to each code vector.
         """
-        seen = self._place(frames[:, 2])
-        place = [ops.stop_gradient(self._place(frames[:, t])["place"]) for t in (0, 1, 3)]
-        here, around = ops.stop_gradient(seen["place"]), ops.stop_gradient(seen["around"])
-
-        def step(first, last):
-            return ops.clip(last - first, -self.near, self.near) / self.unit
-
-        past = [step(place[0], place[1]), step(place[1], here), here / self.frame_size[0], around]
-        missed = step(here, place[2]) - self.expect(ops.concatenate(past, axis=-1))
+        past = self._past(frames)
+        missed = self._step(past["place"], ops.stop_gradient(self._place(frames[:, 3])["place"])) - past["mean"]
         errors = ops.sum(ops.square(ops.stop_gradient(missed)[:, None] - FASTER * self.code_A2), axis=-1)
-        return {"logits": seen["logits"], "missed": missed, "errors": errors}
+        return past | {"missed": missed, "errors": errors}
+
+    def _moved(self, current, past, codes):
+        """What the decoder sees of the step under the latent actions `codes`: float (B, H, W, 5), see `MotionDecoder`.
+
+        `current` is frame t, uint8 (B, H, W, 3), and `past` is the dict of `_past`.
+        """
+        step = self.unit * ops.stop_gradient(past["mean"] + FASTER * ops.take(self.code_A2, codes, axis=0))
+        step = ops.clip(step, -self.near, self.near)
+        height, width = self.frame_size
+        pixels = ops.arange(width, dtype="float32"), ops.arange(height, dtype="float32")
+        maps = []
+        for place in (past["place"], past["place"] + step):
+            column, row = (
+                ops.exp(-0.5 * ops.square((at - place[:, axis, None]) / (SMALL * height))) for axis, at in enumerate(pixels)
+            )
+            maps.append(row[:, :, None] * column[:, None, :])
+        moved = stepped(from_pixels(current), step, int(self.near) + 1)
+        return ops.concatenate([moved, ops.cast(ops.stack(maps, axis=-1), moved.dtype)], axis=-1)
 
     def call(self, frames, training=False):
         out = self._codes(frames)
@@ -213,7 +241,7 @@ class AvatarModel(SelfSupervisedModel):
         shared = ops.sum(shares(out["errors"], surprise) * out["errors"], axis=1)
         fit = ops.min(out["errors"], axis=1) + SHARED * shared
         codes = ops.cast(ops.argmin(out["errors"], axis=1), "int32")
-        decoded = self.decoder(frames[:, 1:], codes, training=training)
+        decoded = self.decoder(frames[:, 1:], codes, self._moved(frames[:, 2], out, codes), training=training)
         return {
             "codes": codes,
             "prediction": decoded["prediction"],
@@ -237,7 +265,8 @@ class AvatarModel(SelfSupervisedModel):
 
         `frames` is uint8 (B, 5, H, W, 3), frames t - 3 … t + 1. Frame t + 1 is not used.
         """
-        return to_pixels(self.decoder.predict(frames[:, -3:-1], codes))
+        before = frames[:, FRAMES - SEEN : -1]
+        return to_pixels(self.decoder.predict(before[:, 1:], codes, self._moved(before[:, 2], self._past(before), codes)))
 
     def get_config(self):
         return super().get_config() | self.config
