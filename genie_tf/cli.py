@@ -178,7 +178,7 @@ def _check_numbers(config: Config) -> None:
         if isinstance(section, Training) and section.epochs and section.steps_per_epoch:  # `auto` leaves them to its model
             batches = section.epochs * section.steps_per_epoch
             if section.accumulate > batches:
-                raise UserError(f"--{part}.accumulate {section.accumulate}: the training has only {batches} batches")
+                raise UserError(f"--{part}.accumulate {section.accumulate}: it must be at most {batches}, the training's batches")
 
 
 def _check_numbers_of(path: str, section) -> None:

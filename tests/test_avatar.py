@@ -11,8 +11,9 @@ from genie_tf.errors import UserError
 from genie_tf.files import save_array
 from genie_tf.latent_action.auto import AutoSettings, chosen
 from genie_tf.latent_action.avatar import AvatarModel, AvatarSettings
-from genie_tf.latent_action.decoder import stepped
+from genie_tf.latent_action.decoder import MotionDecoder, stepped
 from genie_tf.latent_action.looks import FEWEST, NEAR, find_avatar, places, surprise_of
+from genie_tf.layers.pixels import from_pixels
 
 SIZE, WAYS = 32, np.array([[0, 0], [0, -3], [0, 3], [-3, 0], [3, 0]])
 SCENERY = np.random.default_rng(7).integers(0, 90, (SIZE, SIZE, 3)).astype(np.uint8)
@@ -123,6 +124,17 @@ def test_the_decoder_moves_the_figure_by_the_step_of_the_code(learnt):
 
     told, other = error(codes), error(np.random.default_rng(0).permutation(codes))
     assert 10 * np.log10(other / told) > 0.3, "although the flashes change more than the figure"
+
+
+@pytest.mark.parametrize("rows, weight", [(8, 1 + 1 / 0.5), (0.25, 1 + 1 / 0.02)])
+def test_pixels_that_change_weigh_as_much_as_all_but_not_without_a_limit(rows, weight):
+    frames = np.random.default_rng(1).integers(0, 255, (1, 1, 16, 16, 3)).repeat(3, axis=1).astype(np.uint8)
+    changed = (np.arange(256) < 16 * rows).reshape(16, 16)
+    frames[0, 2, changed] += 1
+    out = MotionDecoder(codes=2, width=8, frame_size=(16, 16))(frames, np.zeros(1, np.int32))
+    missed = ops.convert_to_numpy(out["prediction"] - from_pixels(frames[:, 2]))[0]
+    each = (np.square(missed) + 0.1 * np.abs(missed)).mean(axis=-1)
+    np.testing.assert_allclose(out["error"], 0.5 * np.mean(np.where(changed, weight, 1.0) * each), rtol=1e-4)
 
 
 def test_a_picture_is_moved_by_whole_pixels_and_by_parts():

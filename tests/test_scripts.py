@@ -250,7 +250,7 @@ def test_unknown_key_and_wrong_type(place):
     refused(place.run("dream_train_tf.py", "--dynamics.seed", "-1"), "--dynamics.seed -1", "0 or more")
     refused(place.run("dream_train_tf.py", "--dynamics.ema", "1"), "--dynamics.ema 1.0", "less than 1")
     refused(place.run("dream_train_tf.py", "--dynamics.accumulate", "0"), "--dynamics.accumulate 0", "more than 0")
-    refused(place.run("dream_train_tf.py", "--dynamics.accumulate", "9"), "--dynamics.accumulate 9", "only 8 batches")
+    refused(place.run("dream_train_tf.py", "--dynamics.accumulate", "9"), "--dynamics.accumulate 9", "at most 8")
     (place.folder / "bad.yaml").write_text("world: x\ntokenizer: {codse: 3}\n")
     refused(place.run("tokenizer_training.py", config="bad.yaml"), "codse")
     (place.folder / "bad.yaml").write_text("world: x\ntokeniser: {codes: 3}\n")

@@ -14,7 +14,7 @@ from genie_tf.training.backend import over_replicas, replicas
 
 PATCH = 4
 AXES = ("columns", "rows")
-RARE = 0.02  # pixels that change count as much as all pixels together; those that are a smaller share count less
+RARE = 0.02  # the pixels that change weigh as much as all pixels together, or less if their share is smaller than this
 DECODED = 16  # transitions of a batch that train the decoder: it is the slowest part of a model and needs fewer examples
 
 
