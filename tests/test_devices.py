@@ -14,16 +14,16 @@ from genie_tf.training import devices
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backend", "models"), [("tensorflow", ["tokenizer", "dynamics"]), ("jax", ["dynamics"])])
-def test_two_devices_train_the_weights_of_one(backend, models):
+@pytest.mark.parametrize(("backend", "model"), [("tensorflow", "tokenizer"), ("jax", "dynamics")])
+def test_two_devices_train_the_weights_of_one(backend, model):
     """Twenty steps with Muon, averaged weights, a codebook and dead codes. `python -m tests.devices` compares every model."""
     environment = os.environ | {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.devices", *models], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.devices", model], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = re.findall(r"differ by (\S+)", done.stdout)
-    assert len(found) == len(models) and all(float(difference) < 1e-4 for difference in found), done.stdout
+    assert len(found) == 1 and float(found[0]) < 1e-4, done.stdout
 
 
 def test_devices_that_are_not_there_and_batches_that_can_t_be_divided(monkeypatch):
