@@ -7,6 +7,7 @@ Example: python dream_train_tf.py --dynamics.actions true
 """
 
 from genie_tf.cli import DEVICES, parse, run
+from genie_tf.hosts import joined
 from genie_tf.quiet import quiet
 
 
@@ -15,7 +16,7 @@ def main() -> None:
     with quiet():
         from genie_tf.stages import train_world_model
 
-    train_world_model(config, **own)
+    train_world_model(config, devices=joined(**own))
 
 
 if __name__ == "__main__":

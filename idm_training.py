@@ -8,6 +8,7 @@ Example: python idm_training.py --latent_action.epochs 60
 """
 
 from genie_tf.cli import DEVICES, parse, run
+from genie_tf.hosts import joined
 from genie_tf.quiet import quiet
 
 
@@ -16,7 +17,7 @@ def main() -> None:
     with quiet():
         from genie_tf.stages import train_latent_action
 
-    train_latent_action(config, **own)
+    train_latent_action(config, devices=joined(**own))
 
 
 if __name__ == "__main__":

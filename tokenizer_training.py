@@ -5,6 +5,7 @@ Example: python tokenizer_training.py --tokenizer.epochs 30
 """
 
 from genie_tf.cli import DEVICES, parse, run
+from genie_tf.hosts import joined
 from genie_tf.quiet import quiet
 
 
@@ -13,7 +14,7 @@ def main() -> None:
     with quiet():
         from genie_tf.stages import train_tokenizer
 
-    train_tokenizer(config, **own)
+    train_tokenizer(config, devices=joined(**own))
 
 
 if __name__ == "__main__":

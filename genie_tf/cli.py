@@ -15,17 +15,23 @@ from typing import Any
 import yaml
 
 from genie_tf.config import Config, Training
-from genie_tf.errors import UserError
+from genie_tf.errors import BAD_INPUT, UserError
+from genie_tf.hosts import leave
 from genie_tf.kinds import TABLES, class_of, default_kind, kind_field, kinds_with
 
-BAD_INPUT = 2
 DEFAULT_CONFIG = "configs/coinrun_plain.yaml"
 SECTIONS = tuple(section.name for section in dataclasses.fields(Config) if section.name != "world")
 MAY_BE_ZERO = (
     "seed", "temperature", "guidance", "corruption", "action_dropout", "entropy", "diversity", "commitment",
     "l1", "l4", "perceptual", "adversarial", "adversarial_after", "adversarial_regularizer", "ema", "noise", "picture_noise",
 )  # fmt: skip
-DEVICES = {"devices": {"type": int, "default": 1, "help": "GPUs of this machine among which each batch is divided"}}
+DEVICES = {
+    "devices": {"type": int, "default": 1, "help": "GPUs of this machine among which each batch is divided"},
+    "join": {
+        "type": str, "default": "",
+        "help": "train with other processes on JAX: auto where a launcher such as SLURM starts them, or host:port,processes,number",
+    },
+}  # fmt: skip
 MOVED = {"tokenizer.codes": "tokenizer.quantizer.codes", "tokenizer.code_dim": "tokenizer.quantizer.code_dim"}
 
 
@@ -229,13 +235,13 @@ def run(main: Callable[[], None]) -> None:
             raise
     except KeyboardInterrupt:
         print("\nstopped: what was finished is kept, and the same command goes on from there", file=sys.stderr)
-        sys.exit(128 + (stopped or signal.SIGINT))
+        leave(128 + (stopped or signal.SIGINT))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        leave(BAD_INPUT)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
             raise
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: can't write{where}: {error.strerror}; make room and run the same command again", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        leave(BAD_INPUT)

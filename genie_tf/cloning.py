@@ -204,7 +204,7 @@ def clone(config: Config, expert_world: str, seeds: int, levels: int) -> dict:
     codes = latent_actions_of(config, expert)
     controls = controls_of(game)
     keys = {split: controls.of_action[films.action] for split, films in expert.items()}
-    use_policy(config.clone.precision)
+    use_policy(config.clone.precision, config.model_folder)
     solved: dict[str, list[float]] = {}
 
     def play(name: str, agent) -> None:

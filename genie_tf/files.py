@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from genie_tf.errors import UserError
+from genie_tf.hosts import processes
 
 UNFINISHED = ".tmp"
 BLOCK = 1 << 20  # bytes read at once
@@ -146,6 +147,8 @@ def alone(work: Callable) -> Callable:
 
     @functools.wraps(work)
     def guarded(config, *args, **kwargs):
+        if processes.number:  # the first process has claimed it for all
+            return work(config, *args, **kwargs)
         folder = config.model_folder
         busy = f"another run is training or measuring {folder}: wait for it, or name another --world"
         with claimed(folder, "run", busy, f"**/*{UNFINISHED}"):

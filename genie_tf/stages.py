@@ -12,6 +12,7 @@ from genie_tf.episodes.dataset import Episodes, spread
 from genie_tf.episodes.recorded import controls_in, recorded_with
 from genie_tf.errors import UserError
 from genie_tf.files import alone
+from genie_tf.hosts import one_first
 from genie_tf.kinds import class_of
 from genie_tf.latent_action.auto import chosen
 from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
@@ -75,7 +76,7 @@ def train_tokenizer(config: Config, live: bool = False, devices: int = 1):
     if model.needs_actions:
         inputs["latent_action"] = fingerprint(file)
         actions |= latent_actions_of(config, episodes)
-    use_policy(settings.precision)
+    use_policy(settings.precision, config.model_folder)
     checkpoint = train(
         "tokenizer",
         lambda: model.from_settings(settings, frame_size, count),
@@ -187,9 +188,9 @@ def train_latent_action(config: Config, live: bool = False, devices: int = 1):
     episodes = recordings(config, "train", "validation", every=config.latent_action.span)
     settings = chosen(config.latent_action, episodes["train"])
     model = class_of("latent_action", settings.kind)
-    frame_size, controls = episodes["train"].frame_size, controls_in(episodes["train"])
+    frame_size = episodes["train"].frame_size
     model.from_settings(settings, frame_size)  # raises the error of an invalid setting before any work is done
-    use_policy(settings.precision)
+    use_policy(settings.precision, config.model_folder)
 
     def make():
         made = model.from_settings(settings, frame_size)
@@ -212,23 +213,30 @@ def train_latent_action(config: Config, live: bool = False, devices: int = 1):
         devices,
     )
     codes = latent_actions_of(config, episodes)
+    with one_first():
+        _name(checkpoint, codes["train"], episodes["train"], settings)
+    return checkpoint
+
+
+def _name(checkpoint: Path, codes: np.ndarray, recording: Episodes, settings) -> None:
+    """Learn the keymap of a recording's latent actions, if the checkpoint has none."""
     try:
         load_keymap(checkpoint, settings.codes)
-        return checkpoint  # an existing keymap is kept, because it may come from `dream_play_tf.py --calibrate`
+        return  # it is kept, because it may come from `dream_play_tf.py --calibrate`
     except UserError:
-        pass  # there is no keymap yet, or it is damaged
+        pass  # there is none yet, or it is damaged
+    controls = controls_in(recording)
     if controls is not None:
-        labelled = episodes["train"].windows(2, before=1, labelled=True).draw(np.random.default_rng(settings.seed), LABELS)
-        keymap = learn_keymap(codes["train"][labelled], episodes["train"].read(labelled)["action"], controls, settings.codes)
+        labelled = recording.windows(2, before=1, labelled=True).draw(np.random.default_rng(settings.seed), LABELS)
+        keymap = learn_keymap(codes[labelled], recording.read(labelled)["action"], controls, settings.codes)
         save_keymap(checkpoint, keymap, LABELS)
         print("keymap, from key to latent action: " + ", ".join(f"{key} {code}" for key, code in keymap.items()))
     else:
-        save_keymap(checkpoint, {"none": int(np.bincount(codes["train"]).argmax())}, 0)
+        save_keymap(checkpoint, {"none": int(np.bincount(codes).argmax())}, 0)
         print(
             f"this recording has no true actions, so no key has a meaning: play with the number keys 1 to {settings.codes}, "
-            f"or name them, python dream_play_tf.py --world {config.world} --calibrate"
+            f"or name them, python dream_play_tf.py --world {checkpoint.parent.name} --calibrate"
         )
-    return checkpoint
 
 
 def load_latent_action(config: Config):
@@ -301,7 +309,7 @@ def train_judge(config: Config, live: bool = False):
     controls = controls_in(episodes["train"])
     if controls is None or not episodes["validation"].known.any():
         raise UserError(f"record/{config.world} has no true actions, and a judge learns from them")
-    use_policy(settings.precision)
+    use_policy(settings.precision, config.model_folder)
     return train(
         "judge",
         lambda: InverseDynamicsModel(len(controls), settings.width, episodes["train"].frame_size),
@@ -357,7 +365,7 @@ def train_world_model(config: Config, live: bool = False, devices: int = 1):
         count, actions = codes_of(file), latent_actions_of(config, episodes)
         inputs["latent_action"] = fingerprint(file)
     model.from_settings(settings, codes, tokenizer.tokens, count, context)  # raises the error of an invalid setting
-    use_policy(settings.precision)
+    use_policy(settings.precision, config.model_folder)
 
     def examples(split: str):
         return model.examples(episodes[split], films[split], actions[split], settings, codes)

@@ -145,7 +145,8 @@ def on_jax(tmp_path_factory, pytestconfig):
     for name in MODELS:
         built(name).save_weights(folder / f"{name}.weights.h5")
     test_training.run("dynamics", folder / "in_jax", test_training.Settings(epochs=1))
-    shutil.copytree(folder / "in_jax", folder / "here")
+    for copy in ("here", "with_two_processes"):
+        shutil.copytree(folder / "in_jax", folder / copy)
     environment = {"KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK}
     environment |= {
         "JAX_COMPILATION_CACHE_DIR": str(pytestconfig.cache.mkdir("jax")), "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**28),

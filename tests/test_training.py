@@ -16,12 +16,12 @@ from genie_tf.config import Training
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
 from genie_tf.episodes.dataset import batches
 from genie_tf.errors import UserError
+from genie_tf.hosts import own_part
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.tokenizer.conv import ConvSettings, ConvTokenizer
-from genie_tf.training import live, loop
+from genie_tf.training import live, loop, precision
 from genie_tf.training.loop import latest_checkpoint, train
 from genie_tf.training.optimizer import Muon, Schedule
-from genie_tf.training.precision import use_policy
 
 
 @dataclass
@@ -81,17 +81,19 @@ class Killed(Exception):
     pass
 
 
-def run(name, folder, settings, kill_at=None):
+def run(name, folder, settings, kill_at=None, devices=1):
+    """Train on `devices`, those of all processes, and kill the training before this batch."""
     make, sample = MODELS[name]
     drawn = itertools.count()
 
     def draw(rng, size):
         if next(drawn) == kill_at:
             raise Killed("Killed")
-        return sample(rng, size)
+        return keras.tree.map_structure(lambda x: x[own_part(size)], sample(rng, size))
 
     validation = sample(np.random.default_rng(0), 4)
-    return train("test", make, draw, validation, folder, "model", "test.py", settings, {"recording": "1"})
+    inputs = {"recording": "1"}
+    return train("test", make, draw, validation, folder, "model", "test.py", settings, inputs, devices=devices)
 
 
 def stop_at(step, monkeypatch):
@@ -195,11 +197,19 @@ def test_a_checkpoint_that_is_older_than_a_setting_goes_on(tmp_path):
     assert (tmp_path / "model_3.old").exists()
 
 
-def test_the_precision_is_that_of_the_settings(capsys):
-    use_policy("mixed_bfloat16")
-    assert keras.mixed_precision.dtype_policy().name == "mixed_bfloat16"
+def test_the_precision_is_that_of_the_settings_or_the_faster_one_of_a_measurement_that_is_kept(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(precision, "measured", lambda: {"float32": 2.0, "mixed_bfloat16": 1.0})
+    used = []
+    for name, measured in (("float32", None), ("auto", None), ("auto", {}), ("auto", {"float32": 1.0, "mixed_bfloat16": 2.0})):
+        if measured is not None:  # damaged, then measured otherwise
+            file = tmp_path / "world" / precision.KEPT
+            file.write_text(json.dumps(dict.fromkeys(json.loads(file.read_text()), measured)))
+        precision.use_policy(name, tmp_path / "world")
+        used.append(keras.mixed_precision.dtype_policy().name)
     keras.mixed_precision.set_global_policy("float32")
-    assert capsys.readouterr().out == "arithmetic: mixed_bfloat16\n"
+    assert used == ["float32", "mixed_bfloat16", "mixed_bfloat16", "float32"]
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "arithmetic: float32" and said[3] == f"arithmetic: float32, the faster here by {file}"
 
 
 def test_averaged_weights_are_validated_and_saved_and_the_training_goes_on_from_the_others(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import numpy as np
 from genie_tf.config import DynamicsConfig
 from genie_tf.episodes.codes import read_codes
 from genie_tf.episodes.dataset import Episodes, Examples
+from genie_tf.hosts import own_part
 
 
 class Sequences(Examples):
@@ -42,8 +43,11 @@ class Sequences(Examples):
         self.settings, self.codes, self.noise = settings, codes, noise
 
     def draw(self, rng: np.random.Generator, size: int):
-        batch = super().draw(rng, size)
-        return batch | self.noise(rng, batch["tokens"], self.codes, self.settings.corruption, self.settings.action_dropout)
+        batch, own = super().draw(rng, size), own_part(size)
+        tokens = np.zeros((size, *batch["tokens"].shape[1:]), np.int32)
+        tokens[own] = batch["tokens"]
+        noise = self.noise(rng, tokens, self.codes, self.settings.corruption, self.settings.action_dropout)
+        return batch | {name: values[own] for name, values in noise.items()}
 
     def spread(self, count: int):
         batch = super().spread(count)

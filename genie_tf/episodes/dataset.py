@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from genie_tf.episodes.format import FORMATS, UNKNOWN, Episode
 from genie_tf.errors import UserError
+from genie_tf.hosts import own_part
 
 
 class Windows:
@@ -55,8 +56,8 @@ class Examples:
         self.windows, self.take = windows, take
 
     def draw(self, rng: np.random.Generator, size: int):
-        """A training batch: `size` examples, drawn uniformly."""
-        return self.take(self.windows.draw(rng, size))
+        """A training batch: `size` examples, drawn uniformly. Of several processes, each takes a part of them."""
+        return self.take(self.windows.draw(rng, size)[own_part(size)])
 
     def spread(self, count: int):
         """A validation batch: at most `count` evenly spaced examples."""

@@ -25,6 +25,7 @@ from genie_tf.config import LatentActionConfig
 from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.episodes.motion import motion_of
 from genie_tf.errors import UserError
+from genie_tf.hosts import own_part
 from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.decoder import MotionDecoder
 from genie_tf.layers.convolutions import convolutions
@@ -42,18 +43,17 @@ DOUBT = 0.25  # standard deviation of the rank of the first network
 ROW_PARTS = 2  # equal parts of the rank of the rows: the rows distinguish fewer actions than the columns
 
 
-def mirrored(rng: np.random.Generator, frames: np.ndarray, motion: np.ndarray) -> dict[str, np.ndarray]:
-    """Mirror a random half of the transitions horizontally, so that left and right are swapped.
+def mirrored(flip: np.ndarray, frames: np.ndarray, motion: np.ndarray) -> dict[str, np.ndarray]:
+    """Mirror transitions horizontally, so that left and right are swapped.
 
     Args:
-        rng: Random generator of this batch.
+        flip: bool (B,), which of them.
         frames: uint8 (B, 3, H, W, 3).
         motion: float32 (B, 4, 3), from `register`.
 
     Returns:
         A dict of `frames` and `motion`.
     """
-    flip = rng.random(len(frames)) < 0.5
     frames = frames.copy()
     frames[flip] = frames[flip, :, :, ::-1]
     return {"frames": frames, "motion": np.where(flip[:, None, None], motion * MIRROR, motion)}
@@ -121,7 +121,8 @@ class Transitions(Examples):
         return {"frames": self.recording.frames(around[:, -3:]), "motion": self.motion[around[:, :-1]] * went_on}
 
     def draw(self, rng: np.random.Generator, size: int):
-        return mirrored(rng, **super().draw(rng, size))
+        batch = super().draw(rng, size)
+        return mirrored(rng.random(size)[own_part(size)] < 0.5, **batch)
 
 
 @keras.saving.register_keras_serializable("genie_tf")

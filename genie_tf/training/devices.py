@@ -1,12 +1,16 @@
 """Train on several devices of one machine."""
 
 import contextlib
+import platform
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from genie_tf.errors import UserError
+from genie_tf.hosts import own_part
 
 
 @contextlib.contextmanager
@@ -41,8 +45,15 @@ def shared_among(devices: int, batch_size: int) -> Iterator[None]:
         with tf.distribute.MirroredStrategy(names[:devices], copies).scope():
             yield
         return
+    with distributed(keras.distribution.DataParallel(devices=names[:devices], auto_shard_dataset=False)):
+        yield
+
+
+@contextlib.contextmanager
+def distributed(distribution: keras.distribution.DataParallel | None) -> Iterator[None]:
+    """Variables that are made within are divided among devices in this way. None: they are this process's own."""
     before = keras.distribution.distribution()
-    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=names[:devices], auto_shard_dataset=False))
+    keras.distribution.set_distribution(distribution)
     try:
         yield
     finally:
@@ -59,6 +70,24 @@ def found() -> list[str]:
     return list(keras.distribution.list_devices())
 
 
+def name_of_device() -> str:
+    """Name of the processor or GPU that computes, such as "AMD EPYC" or "NVIDIA H200"."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        for gpu in tf.config.list_physical_devices("GPU"):
+            return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        if jax.default_backend() != "cpu":
+            return jax.devices()[0].device_kind
+    with contextlib.suppress(OSError):  # only Linux has this file
+        if found := re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()):
+            return found[1]
+    return platform.processor() or platform.machine()
+
+
 def evenly(examples, devices: int):
-    """The first examples, as many as can be divided among the devices."""
-    return keras.tree.map_structure(lambda x: np.asarray(x)[: len(x) // devices * devices], examples)
+    """The first examples, as many as can be divided among the devices. Of several processes, each gets a part of them."""
+    return keras.tree.map_structure(lambda x: np.asarray(x)[own_part(len(x) // devices * devices)], examples)

@@ -19,8 +19,9 @@ from tqdm.auto import tqdm
 from genie_tf.episodes.dataset import batches
 from genie_tf.errors import UserError
 from genie_tf.files import UNFINISHED, read_json, write_whole
+from genie_tf.hosts import lost, one_first, own_part, processes
 from genie_tf.layers.self_supervised import SelfSupervisedModel
-from genie_tf.training.devices import evenly, shared_among
+from genie_tf.training.devices import distributed, evenly, shared_among
 from genie_tf.training.live import LiveFigure, Look, show
 from genie_tf.training.optimizer import make_optimizer, schedule_of
 
@@ -127,7 +128,8 @@ def save_checkpoint(model: keras.Model, folder: Path, prefix: str, epoch: int, f
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        model.save(unfinished / WEIGHTS)
+        with distributed(None):  # Keras makes an optimizer to see what to save, and only one of several processes saves
+            model.save(unfinished / WEIGHTS)
         (unfinished / FACTS).write_text(json.dumps(facts, indent=1))
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -175,6 +177,7 @@ class _Start:
         return self.part.get("step", 0)
 
 
+@one_first()
 def _find_start(folder: Path, prefix: str, made_by: str, facts: dict, usual: dict) -> _Start:
     """The last whole checkpoint of a training with these facts, and what a stopped run has done of the epoch after it.
 
@@ -225,7 +228,7 @@ class _Keeper(keras.callbacks.Callback):
     def save_part(self, model: keras.Model) -> None:
         """Save an epoch that was stopped between its first step and its last."""
         done = int(model.optimizer.iterations) - self.epoch * self.steps_per_epoch
-        if not 0 < done < self.steps_per_epoch:
+        if processes.number or not 0 < done < self.steps_per_epoch:
             return
         chance, metrics = _chance_of(model), model.metrics_variables
         part = {
@@ -257,6 +260,8 @@ class _Keeper(keras.callbacks.Callback):
         if not all(math.isfinite((logs or {}).get(name, 0.0)) for name in ("loss", "val_loss")):
             raise self.failure(f"after epoch {epoch + 1}")  # its weights are not kept
         self.history.append({"epoch": epoch + 1} | {name: float(value) for name, value in (logs or {}).items()})
+        if processes.number:
+            return
         save_checkpoint(self.model, self.folder, self.prefix, epoch + 1, self.facts | {"history": self.history})
         discard(self.folder / f"{self.prefix}_{epoch}{PART}", self.prefix)
         if epoch % KEEP_EVERY:
@@ -312,7 +317,7 @@ class _Progress(keras.callbacks.Callback):
 
     def __init__(self, title, done, total):
         super().__init__()
-        self.bar = tqdm(total=total, initial=done, desc=title, unit=" steps", mininterval=1.0)
+        self.bar = tqdm(total=total, initial=done, desc=title, unit=" steps", mininterval=1.0, disable=processes.number > 0)
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update()
@@ -329,7 +334,7 @@ def write_history(path: Path, history: list[dict]) -> None:
 
 def _model_of(start: _Start, make: Callable[[], keras.Model], made_by: str, config) -> keras.Model:
     """The model that a training goes on with, with its optimizer."""
-    if start.checkpoint is not None:
+    if start.checkpoint is not None and processes.count == 1:
         model, _ = _load(start.checkpoint, made_by, optimizer=True)
         for optimizer in getattr(model.optimizer, "optimizers", [model.optimizer]):
             optimizer.learning_rate = schedule_of(config, optimizer.name)  # `epochs` may have changed
@@ -340,6 +345,12 @@ def _model_of(start: _Start, make: Callable[[], keras.Model], made_by: str, conf
         model.build()
     model.compile(optimizer=make_optimizer(config))
     model.optimizer.build(model.trainable_variables)  # otherwise the first step is traced twice
+    if start.checkpoint is not None:  # several processes must give values in the same order, and Keras loads them in any
+        with distributed(None):
+            known, _ = _load(start.checkpoint, made_by, optimizer=True)
+        values = [*known.weights, *known.optimizer.variables]
+        for variable, value in zip([*model.weights, *model.optimizer.variables], values, strict=True):
+            variable.assign(ops.convert_to_numpy(value))
     return model
 
 
@@ -377,26 +388,28 @@ def train(
         config: A `Training`.
         inputs: Fingerprints of the training data. Other fingerprints make a checkpoint invalid.
         look: Function from the model to a caption and rows of frames, the pictures of the figure `<prefix>_loss.png`. By
-            default the figure has none.
+            default the figure has none, and if several processes train, as all of them would have to draw.
         live: Whether to show this figure in a notebook during the training.
-        devices: Number of devices among which each batch is divided. The update does not depend on it.
+        devices: Number of devices among which each batch is divided, those of all processes. The update does not depend on it.
 
     Returns:
         The folder of the last checkpoint.
 
     Raises:
-        UserError: the loss is not a finite number, the last checkpoint can't be loaded, or there are fewer devices.
+        UserError: the loss is not a finite number, the last checkpoint can't be loaded, there are fewer devices, or one of several
+            processes has ended.
     """
     settings, usual = dataclasses.asdict(config), dataclasses.asdict(type(config)())
     for each in (settings, usual):
         del each["epochs"]
     facts = {"settings": settings, "inputs": inputs}
-    figure = folder / f"{prefix}_loss.png"
+    picture = folder / f"{prefix}_loss.png"
     start = _find_start(folder, prefix, made_by, facts, usual)
+    own = own_part(config.batch_size)
     if start.epoch >= config.epochs:
         print(f"{title}: done already, {folder / prefix}_{start.epoch}")
-        if live and figure.exists():
-            show(figure)
+        if live and picture.exists():
+            show(picture)
     with shared_among(devices, config.batch_size):
         while start.epoch < config.epochs:
             model = _model_of(start, make, made_by, config)
@@ -404,6 +417,7 @@ def train(
             keeper = _Keeper(title, folder, prefix, facts, start, config.steps_per_epoch)
             progress = _Progress(title, done, config.epochs * config.steps_per_epoch)
             averages = [_Averages(resumed=done > 0 and not start.part)] if config.ema else []
+            figure = LiveFigure(title, start.history, config.epochs, picture, look if processes.count == 1 else None, live)
             try:
                 model.fit(
                     batches(draw, config.batch_size, config.seed, done),
@@ -411,19 +425,23 @@ def train(
                     initial_epoch=start.epoch,
                     steps_per_epoch=config.steps_per_epoch - start.step,
                     validation_data=(evenly(validation, devices),),
-                    validation_batch_size=config.batch_size,
+                    validation_batch_size=own.stop - own.start,
                     verbose=0,
                     callbacks=[
                         _Epochs(start.part),
                         *averages,
                         progress,
                         keeper,
-                        LiveFigure(title, start.history, config.epochs, figure, look, live),
+                        *([] if processes.number else [figure]),
                     ],
                 )
             except KeyboardInterrupt:
                 keeper.save_part(model)
                 raise
+            except (RuntimeError, ValueError) as error:
+                if processes.count == 1:
+                    raise
+                raise lost(error) from error
             finally:
                 progress.bar.close()  # an error message then begins on a new line
             start = _find_start(folder, prefix, made_by, facts, usual)

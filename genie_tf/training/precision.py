@@ -1,39 +1,70 @@
-"""Choose the fastest precision on this machine by a measurement."""
+"""Choose the fastest precision on this machine by a measurement, which is kept."""
 
-import functools
+import contextlib
 import time
+from pathlib import Path
 
 import keras
 from keras import layers, ops
 
+from genie_tf.errors import UserError
+from genie_tf.files import read_json, write_json
+from genie_tf.hosts import one_first
+from genie_tf.training.devices import name_of_device
 
-@functools.cache
-def fastest_policy() -> str:
-    """`mixed_bfloat16` if a small network trains faster with it than with `float32`, otherwise `float32`.
-
-    A processor without bfloat16 units emulates bfloat16 and is slower. The measurement takes a few seconds, once per process.
-    """
-    seconds = {}
-    for policy in ("float32", "mixed_bfloat16"):
-        keras.mixed_precision.set_global_policy(policy)
-        model = keras.Sequential(
-            [layers.Conv2D(96, 3, padding="same", activation="relu"), layers.Dense(384, activation="relu"), layers.Dense(96)]
-        )
-        model.compile("sgd", "mse")
-        x = ops.ones((32, 16, 16, 96))
-        for _ in range(2):
-            model.train_on_batch(x, x)
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            model.train_on_batch(x, x)
-            times.append(time.perf_counter() - start)
-        seconds[policy] = min(times)
-    return min(seconds, key=lambda policy: seconds[policy])
+KEPT = "arithmetic.json"  # in model/<world>: seconds of a training step, by machine and policy
+POLICIES = ("float32", "mixed_bfloat16")
 
 
-def use_policy(precision: str) -> None:
-    """Set Keras's global policy for all models built afterwards: `precision`, or the fastest one for "auto"."""
-    policy = fastest_policy() if precision == "auto" else precision
+def seconds_of_a_step(policy: str) -> float:
+    """Seconds in which a small network trains a step."""
     keras.mixed_precision.set_global_policy(policy)
-    print(f"arithmetic: {policy}{', the faster here' if precision == 'auto' else ''}")
+    model = keras.Sequential(
+        [layers.Conv2D(96, 3, padding="same", activation="relu"), layers.Dense(384, activation="relu"), layers.Dense(96)]
+    )
+    model.compile("sgd", "mse")
+    x = ops.ones((32, 16, 16, 96))
+    for _ in range(2):
+        model.train_on_batch(x, x)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        model.train_on_batch(x, x)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def measured() -> dict[str, float]:
+    """Seconds of a training step under each policy. A processor without bfloat16 units emulates bfloat16 and is slower."""
+    return {policy: seconds_of_a_step(policy) for policy in POLICIES}
+
+
+def fastest(seconds: dict[str, float]) -> str:
+    """The policy with the fewest seconds."""
+    return min(POLICIES, key=lambda policy: seconds[policy])
+
+
+@one_first()
+def kept_policy(folder: Path) -> str:
+    """The policy under which a small network trains fastest on this machine.
+
+    The measurement takes a few seconds. It is kept in `model/<world>`, so that a later training there computes in the same way.
+    """
+    file, machine = folder / KEPT, f"{name_of_device()}, {keras.backend.backend()}, Keras {keras.__version__}"
+    known: dict = {}
+    with contextlib.suppress(UserError):
+        known = read_json(file, "it is measured again")
+    try:
+        return fastest(known[machine])
+    except (KeyError, TypeError):  # not measured, or damaged
+        known[machine] = measured()
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(file, known)
+    return fastest(known[machine])
+
+
+def use_policy(precision: str, folder: Path) -> None:
+    """Set Keras's global policy for all models built afterwards: `precision`, or the fastest one for "auto"."""
+    policy = kept_policy(folder) if precision == "auto" else precision
+    keras.mixed_precision.set_global_policy(policy)
+    print(f"arithmetic: {policy}{f', the faster here by {folder / KEPT}' if precision == 'auto' else ''}")
