@@ -9,7 +9,7 @@ export PYTHON := $(RUN)
 export TF_CPP_MIN_LOG_LEVEL := 3
 FIND_PYTHON := for p in python3.11 python3.12 python3 python; do $$p -c 'import sys; sys.exit(not (3, 11, 5) <= sys.version_info[:3] < (3, 13))' 2>/dev/null && { echo $$p; break; }; done
 
-.PHONY: help setup demo agent games play notebooks pairs outputs pictures screens ship bench test screen lint format lock clean
+.PHONY: help setup demo agent games cluster play notebooks pairs outputs pictures screens ship bench test screen lint format lock clean
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
@@ -42,6 +42,9 @@ demo: setup ## record, train, evaluate: a world to play, in about 30 minutes on 
 
 games: setup ## install the extra for Gymnasium's games: Atari, MiniGrid
 	@$(RUN) -m pip install --disable-pip-version-check -q -r requirements-games.txt
+
+cluster: setup ## install the extra for recording on a Ray cluster
+	@$(RUN) -m pip install --disable-pip-version-check -q -r requirements-cluster.txt
 
 agent: setup ## install the extra for the trained agent: PyTorch, stable-baselines3
 	@$(RUN) -m pip install --disable-pip-version-check -q -r requirements-agent.txt

@@ -5,6 +5,7 @@ python extract.py --record.agent sticky --record.hold 4
 python extract.py --record.agent human
 python extract.py --config configs/pong.yaml
 python extract.py --video 'clips/*.mp4' --name mygame --fps 15
+python extract.py --video 'clips/*.mp4' --name mygame --ray auto
 python extract.py --world coinrun_plain --export mp4
 python extract.py --describe record/coinrun_plain
 python extract.py --verify record/coinrun_plain
@@ -16,6 +17,7 @@ from genie_tf.quiet import quiet
 OPTIONS = {
     "worker": {"type": int, "default": 0, "help": "number of this worker, from 0"},
     "workers": {"type": int, "default": 1, "help": "how many workers share the work"},
+    "ray": {"type": str, "help": "address of a Ray cluster that does the work of all workers; auto: this machine's"},
     "video": {"type": str, "help": "video files to import, a pattern such as 'clips/*.mp4'; their actions are unknown"},
     "name": {"type": str, "help": "the world's name, as --world"},
     "fps": {"type": float, "help": "--video: frames to keep per second (default: play.frames_per_second)"},

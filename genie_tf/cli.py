@@ -27,6 +27,7 @@ MAY_BE_ZERO = (
 )  # fmt: skip
 DEVICES = {
     "devices": {"type": int, "default": 1, "help": "GPUs of this machine among which each batch is divided"},
+    "split": {"type": int, "default": 1, "help": "GPUs among which the weights are split, on JAX; a divisor of --devices"},
     "join": {
         "type": str, "default": "",
         "help": "train with other processes on JAX: auto where a launcher such as SLURM starts them, or host:port,processes,number",

@@ -21,24 +21,35 @@ class Processes:
 processes = Processes()
 
 
-def joined(devices: int, join: str) -> int:
+@dataclass(frozen=True)
+class Devices:
+    """The devices that train: their `count`, those of all processes; and how many of them `split` one copy of the weights."""
+
+    count: int = 1
+    split: int = 1
+
+
+def joined(devices: int, split: int, join: str) -> Devices:
     """Join the other processes of a training, if there are some. This comes before anything else uses JAX.
 
     Every process runs the same script with the same settings, and reads and writes the same `record/` and `model/`.
 
     Args:
         devices: The option `--devices`.
+        split: The option `--split`.
         join: The option `--join`: "" for a process alone; "auto" if a launcher (SLURM, Open MPI, Kubernetes, a TPU pod) tells JAX
             the others; or the address of process 0, the number of processes, and the number of this one, such as "node1:1234,2,0".
 
     Returns:
-        The number of devices among which each batch is divided. With `join`, it is that of all processes.
+        The devices. With `join`, they are those of all processes.
 
     Raises:
-        UserError: the backend is not JAX, `join` can't be read, or the other processes do not come.
+        UserError: the backend is not JAX, `join` can't be read, the other processes do not come, or the weights would be split too.
     """
     if not join:
-        return devices
+        return Devices(devices, split)
+    if split > 1:
+        raise UserError(f"--split {split}: not with --join, as one process writes whole checkpoints")
     import keras
 
     if keras.backend.backend() != "jax":
@@ -57,7 +68,7 @@ def joined(devices: int, join: str) -> int:
     processes.count, processes.number = jax.process_count(), jax.process_index()
     if processes.number:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
-    return jax.device_count()
+    return Devices(jax.device_count())
 
 
 def own_part(examples: int) -> slice:

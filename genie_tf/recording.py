@@ -1,9 +1,11 @@
 """The commands of `extract.py`: record, import, export, describe, verify."""
 
 import dataclasses
+import functools
 import os
 from pathlib import Path
 
+from genie_tf.cluster import on_cluster
 from genie_tf.config import Config
 from genie_tf.episodes.describe import describe_recording, verify_recording
 from genie_tf.episodes.recorder import record
@@ -16,6 +18,7 @@ def extract(
     config: Config,
     worker: int = 0,
     workers: int = 1,
+    ray: str | None = None,
     video: str | None = None,
     name: str | None = None,
     fps: float | None = None,
@@ -38,7 +41,12 @@ def extract(
         raise UserError(f"{' and '.join(asked)} at once: give one of them")
     if not 0 <= worker < workers:
         raise UserError(f"worker {worker} of {workers}: count workers from 0")
-    if describe:
+    if ray and (describe or verify or (config.record.agent == "human" and not (video or export))):
+        raise UserError("--ray records an agent, imports videos or exports them: leave it out here")
+    if ray:
+        work = functools.partial(extract, config, video=video, fps=fps, crop=crop, cut=cut, export=export, crf=crf)
+        on_cluster(ray, work, workers)
+    elif describe:
         describe_recording(Path(describe))
     elif verify:
         verify_recording(Path(verify))

@@ -12,7 +12,7 @@ from genie_tf.episodes.dataset import Episodes, spread
 from genie_tf.episodes.recorded import controls_in, recorded_with
 from genie_tf.errors import UserError
 from genie_tf.files import alone
-from genie_tf.hosts import one_first
+from genie_tf.hosts import Devices, one_first
 from genie_tf.kinds import class_of
 from genie_tf.latent_action.auto import chosen
 from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
@@ -24,6 +24,7 @@ from genie_tf.training.precision import use_policy
 from genie_tf.world import latent_actions_of_keys
 
 VALIDATION_SAMPLES = 512
+ONE = Devices()
 VALIDATION_SEQUENCES = 64
 
 
@@ -47,13 +48,13 @@ def held_frames(config: Config, guided: bool = False) -> int:
 
 
 @alone
-def train_tokenizer(config: Config, live: bool = False, devices: int = 1):
+def train_tokenizer(config: Config, live: bool = False, devices: Devices = ONE):
     """Train the tokenizer on the frames of `record/<world>/train`, then tokenize the recording.
 
     Args:
         config: The world; section `tokenizer`.
         live: Whether to show the figure of the training in a notebook.
-        devices: Number of devices among which each batch is divided.
+        devices: The devices that train.
 
     Returns:
         The folder of the last checkpoint, `model/<world>/VQVAE_Model_<epochs>`.
@@ -167,7 +168,7 @@ def actions_for_tokenizer(config: Config, episodes: dict[str, Episodes]) -> dict
 
 
 @alone
-def train_latent_action(config: Config, live: bool = False, devices: int = 1):
+def train_latent_action(config: Config, live: bool = False, devices: Devices = ONE):
     """Train the latent action model on pixels, infer the latent actions of the recording, and learn the keymap.
 
     The training uses no labels. After it, the keymap is learnt from at most `LABELS` labelled transitions, if the recording has
@@ -176,7 +177,7 @@ def train_latent_action(config: Config, live: bool = False, devices: int = 1):
     Args:
         config: The world; section `latent_action`.
         live: Whether to show the figure of the training in a notebook.
-        devices: Number of devices among which each batch is divided.
+        devices: The devices that train.
 
     Returns:
         The folder of the last checkpoint, `model/<world>/IDM_Model_<epochs>`.
@@ -328,13 +329,13 @@ def train_judge(config: Config, live: bool = False):
 
 
 @alone
-def train_world_model(config: Config, live: bool = False, devices: int = 1):
+def train_world_model(config: Config, live: bool = False, devices: Devices = ONE):
     """Train the dynamics on tokens and latent actions, or on tokens and recorded actions (`dynamics.actions: true`).
 
     Args:
         config: The world; section `dynamics`.
         live: Whether to show the figure of the training in a notebook.
-        devices: Number of devices among which each batch is divided.
+        devices: The devices that train.
 
     Returns:
         The folder of the last checkpoint, `model/<world>/world_model_<epochs>`.

@@ -1,4 +1,4 @@
-"""Train every model on one device and on two, with the same batches, and compare the weights.
+"""Train every model on one device and on two, with the same batches, and compare the weights. On JAX, also split the weights.
 
 python -m tests.devices
 KERAS_BACKEND=jax python -m tests.devices dynamics tokenizer
@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from genie_tf.config import Training
+from genie_tf.hosts import Devices
 from genie_tf.quiet import quiet
 from genie_tf.training.loop import WEIGHTS, train
 
@@ -66,7 +67,7 @@ def batch(name: str, rng: np.random.Generator, size: int):
     return {"frames": films, "actions": rng.integers(0, 3, (size, 2)).astype(np.int32)} if name == "delta" else films
 
 
-def trained(name: str, devices: int, folder: Path) -> list[np.ndarray]:
+def trained(name: str, devices: Devices, folder: Path) -> list[np.ndarray]:
     """The weights of a model after `STEPS` steps."""
     from test_backends import built
 
@@ -78,6 +79,9 @@ def trained(name: str, devices: int, folder: Path) -> list[np.ndarray]:
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate = 0.0  # the replicas of TensorFlow drop other values than one device
+        if devices.split > 1:
+            held = [(weight.value.addressable_shards[0].data.nbytes, weight.value.nbytes) for weight in model.weights]
+            assert sum(part for part, _ in held) < 0.6 * sum(whole for _, whole in held), "a device holds about half of the weights"
         return model
 
     validation = draw(np.random.default_rng(0), 6)
@@ -85,11 +89,20 @@ def trained(name: str, devices: int, folder: Path) -> list[np.ndarray]:
     return [np.array(weight) for weight in keras.saving.load_model(checkpoint / WEIGHTS).weights]
 
 
-def difference(name: str) -> float:
-    """Largest difference of a weight between one device and two, as a share of the largest weight of its array."""
+def differences(name: str) -> dict[str, float]:
+    """Largest difference of a weight from one device's, as a share of the largest weight of its array, by the way of training."""
+    ways = {"two devices": Devices(2)}
+    if keras.backend.backend() == "jax":
+        ways["weights that two devices split"] = Devices(2, 2)
     with tempfile.TemporaryDirectory() as folder:
-        one, two = (trained(name, devices, Path(folder) / str(devices)) for devices in (1, 2))
-    return max(float(np.abs(a - b).max() / (np.abs(a).max() + 1e-3)) for a, b in zip(one, two, strict=True))
+        one, *others = (
+            trained(name, devices, Path(folder) / str(number)) for number, devices in enumerate([Devices(), *ways.values()])
+        )
+
+    def from_one(weights) -> float:
+        return max(float(np.abs(a - b).max() / (np.abs(a).max() + 1e-3)) for a, b in zip(one, weights, strict=True))
+
+    return dict(zip(ways, map(from_one, others)))
 
 
 def main() -> None:
@@ -100,7 +113,8 @@ def main() -> None:
         two_devices()
         from test_backends import MODELS
     for name in options.models or MODELS:
-        print(f"{name}: the weights of two devices differ by {difference(name):.1e} of their size", flush=True)
+        for way, difference in differences(name).items():
+            print(f"{name}: {way} differ by {difference:.1e} of their size", flush=True)
 
 
 if __name__ == "__main__":

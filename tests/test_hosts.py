@@ -15,18 +15,18 @@ from conftest import ROOT
 from genie_tf.dynamics.maskgit import MaskGitDynamics, MaskGitSettings
 from genie_tf.episodes.dataset import Examples, Windows
 from genie_tf.errors import UserError
-from genie_tf.hosts import joined, processes
+from genie_tf.hosts import Devices, joined, processes
 from genie_tf.training.loop import WEIGHTS
 
 ONE_OF_TWO = """
 import itertools, os, pathlib, sys
 sys.path.insert(0, "tests")
 from genie_tf.cli import run
-from genie_tf.hosts import joined, processes
+from genie_tf.hosts import Devices, joined, processes
 folder, join, last = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 
 def main():
-    devices = joined(1, join)
+    devices = joined(1, 1, join)
     import test_training
     make, sample = test_training.MODELS["dynamics"]
     drawn = itertools.count()
@@ -99,5 +99,5 @@ def test_each_process_draws_its_part_of_the_batch_of_one(monkeypatch):
 def test_processes_that_can_t_join(backend, join, words, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     with pytest.raises(UserError, match=words):
-        joined(1, join)
-    assert joined(3, "") == 3
+        joined(1, 1, join)
+    assert joined(4, 2, "") == Devices(4, 2)

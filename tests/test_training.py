@@ -20,7 +20,7 @@ from genie_tf.hosts import own_part
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.tokenizer.conv import ConvSettings, ConvTokenizer
 from genie_tf.training import live, loop, precision
-from genie_tf.training.loop import latest_checkpoint, train
+from genie_tf.training.loop import ONE, latest_checkpoint, train
 from genie_tf.training.optimizer import Muon, Schedule
 
 
@@ -81,7 +81,7 @@ class Killed(Exception):
     pass
 
 
-def run(name, folder, settings, kill_at=None, devices=1):
+def run(name, folder, settings, kill_at=None, devices=ONE):
     """Train on `devices`, those of all processes, and kill the training before this batch."""
     make, sample = MODELS[name]
     drawn = itertools.count()

@@ -19,13 +19,14 @@ from tqdm.auto import tqdm
 from genie_tf.episodes.dataset import batches
 from genie_tf.errors import UserError
 from genie_tf.files import UNFINISHED, read_json, write_whole
-from genie_tf.hosts import lost, one_first, own_part, processes
+from genie_tf.hosts import Devices, lost, one_first, own_part, processes
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.training.devices import distributed, evenly, shared_among
 from genie_tf.training.live import LiveFigure, Look, show
 from genie_tf.training.optimizer import make_optimizer, schedule_of
 
 KEEP_EVERY = 10  # epochs
+ONE = Devices()
 WEIGHTS, FACTS = "model.keras", "training.json"
 CONFIG = "config.json"  # of the model, in the zip archive WEIGHTS
 SMALL, EXPANSION = 10_000_000, 20  # a larger part, in bytes, that takes so much less room in its archive is no model's
@@ -366,7 +367,7 @@ def train(
     inputs: dict[str, str],
     look: Look | None = None,
     live: bool = False,
-    devices: int = 1,
+    devices: Devices = ONE,
 ) -> Path:
     """Train a model, or resume an interrupted training.
 
@@ -390,7 +391,7 @@ def train(
         look: Function from the model to a caption and rows of frames, the pictures of the figure `<prefix>_loss.png`. By
             default the figure has none, and if several processes train, as all of them would have to draw.
         live: Whether to show this figure in a notebook during the training.
-        devices: Number of devices among which each batch is divided, those of all processes. The update does not depend on it.
+        devices: The devices that train. The update does not depend on them.
 
     Returns:
         The folder of the last checkpoint.
@@ -424,7 +425,7 @@ def train(
                     epochs=start.epoch + 1 if start.part else config.epochs,
                     initial_epoch=start.epoch,
                     steps_per_epoch=config.steps_per_epoch - start.step,
-                    validation_data=(evenly(validation, devices),),
+                    validation_data=(evenly(validation, devices.count),),
                     validation_batch_size=own.stop - own.start,
                     verbose=0,
                     callbacks=[

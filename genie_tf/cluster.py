@@ -1,0 +1,67 @@
+"""Share the work of `extract.py` among the machines of a Ray cluster."""
+
+import logging
+import os
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from genie_tf.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+SHARES = 8  # for each processor of the cluster, so that a share that is done again is a small one
+PATIENCE = 10.0  # seconds
+RETRIES = 5  # of a share whose process or machine is lost
+
+
+def on_cluster(address: str, work: Callable[[int, int], None], workers: int) -> None:
+    """Call `work(worker, workers)` for every worker, in processes of the cluster, and wait.
+
+    The current folder and the project must be on a file system that all machines share, under the same path. A share whose process
+    or machine is lost is done again by another one.
+
+    Args:
+        address: Address of the cluster: "auto" for the one of this machine, "local" for one that ends with this process.
+        work: Does one worker's share of the work.
+        workers: Number of shares. 1: 8 for each processor of the cluster.
+
+    Raises:
+        UserError: Ray is not installed, there is no cluster at this address, or a share can't be done.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError("--ray: Ray is not installed here, pip install -r requirements-cluster.txt") from error
+    folder, path = os.getcwd(), os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+
+    @ray.remote(num_cpus=1, max_retries=RETRIES)
+    def share(worker: int, workers: int) -> None:
+        os.chdir(folder)
+        work(worker, workers)
+
+    try:
+        if host := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address):  # Ray itself tries for a quarter of an hour
+            socket.create_connection((host[1], int(host[2])), PATIENCE).close()
+        ray.init(address, logging_level=logging.ERROR, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"--ray {address}: there is no cluster here, start one with `ray start --head`") from error
+    try:
+        processors = int(ray.cluster_resources().get("CPU", 1))
+        workers = workers if workers > 1 else SHARES * processors
+        waiting = [share.remote(worker, workers) for worker in range(workers)]
+        with tqdm(total=workers, desc=f"{processors} processors of the cluster", unit=" shares") as progress:
+            while waiting:
+                done, waiting = ray.wait(waiting)
+                ray.get(done)
+                progress.update(len(done))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise UserError(str(error.cause)) from error
+        raise
+    except ray.exceptions.RayError as error:
+        raise UserError(f"--ray {address}: a share was lost {RETRIES} times; the same command goes on from there") from error
+    finally:
+        ray.shutdown()
