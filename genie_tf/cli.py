@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from genie_tf import signals
 from genie_tf.config import Config, Training
 from genie_tf.errors import BAD_INPUT, UserError
 from genie_tf.hosts import leave
@@ -217,26 +218,17 @@ def run(main: Callable[[], None]) -> None:
     Ctrl-C gives exit code 130, and the signal SIGTERM, with which a machine or a scheduler stops a process, 143.
     """
     leave_out_messages()
-    stopped = 0  # by this signal
-
-    def stop(number, _):
-        nonlocal stopped
-        stopped = number
-        raise KeyboardInterrupt
-
-    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
-        if signal.getsignal(number) is usual:
-            signal.signal(number, stop)
+    signals.listen()
     try:
         try:
             main()
         except Exception as error:
-            if stopped:  # a library may turn the interrupt into an error of its own, as TensorFlow does while it traces a function
+            if signals.received:  # TensorFlow turns the interrupt into an error of its own while it traces a function
                 raise KeyboardInterrupt from error
             raise
     except KeyboardInterrupt:
         print("\nstopped: what was finished is kept, and the same command goes on from there", file=sys.stderr)
-        leave(128 + (stopped or signal.SIGINT))
+        leave(128 + (signals.received or signal.SIGINT))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         leave(BAD_INPUT)

@@ -29,6 +29,9 @@ class Devices:
     split: int = 1
 
 
+ONE = Devices()
+
+
 def joined(devices: int, split: int, join: str) -> Devices:
     """Join the other processes of a training, if there are some. This comes before anything else uses JAX.
 
@@ -78,16 +81,16 @@ def own_part(examples: int) -> slice:
 
 
 @contextlib.contextmanager
-def one_first() -> Iterator[None]:
+def main_process_first() -> Iterator[None]:
     """Process 0 does it first, and writes. Then the others do it, and find what is written."""
     if processes.number:
-        meet()
+        barrier()
     yield
     if not processes.number:
-        meet()
+        barrier()
 
 
-def meet() -> None:
+def barrier() -> None:
     """Wait until every process is here.
 
     Raises:

@@ -12,7 +12,7 @@ from genie_tf.episodes.dataset import Episodes, spread
 from genie_tf.episodes.recorded import controls_in, recorded_with
 from genie_tf.errors import UserError
 from genie_tf.files import alone
-from genie_tf.hosts import Devices, one_first
+from genie_tf.hosts import ONE, Devices, main_process_first
 from genie_tf.kinds import class_of
 from genie_tf.latent_action.auto import chosen
 from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
@@ -24,7 +24,6 @@ from genie_tf.training.precision import use_policy
 from genie_tf.world import latent_actions_of_keys
 
 VALIDATION_SAMPLES = 512
-ONE = Devices()
 VALIDATION_SEQUENCES = 64
 
 
@@ -214,12 +213,12 @@ def train_latent_action(config: Config, live: bool = False, devices: Devices = O
         devices,
     )
     codes = latent_actions_of(config, episodes)
-    with one_first():
-        _name(checkpoint, codes["train"], episodes["train"], settings)
+    with main_process_first():
+        _learn_missing_keymap(checkpoint, codes["train"], episodes["train"], settings)
     return checkpoint
 
 
-def _name(checkpoint: Path, codes: np.ndarray, recording: Episodes, settings) -> None:
+def _learn_missing_keymap(checkpoint: Path, codes: np.ndarray, recording: Episodes, settings) -> None:
     """Learn the keymap of a recording's latent actions, if the checkpoint has none."""
     try:
         load_keymap(checkpoint, settings.codes)

@@ -39,4 +39,6 @@ def test_processes_that_can_t_join(backend, join, words, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     with pytest.raises(UserError, match=words):
         joined(1, 1, join)
+    with pytest.raises(UserError, match="--split 2: not with --join"):
+        joined(2, 2, join)
     assert joined(4, 2, "") == Devices(4, 2)

@@ -1,8 +1,10 @@
 """The loop: a run that was killed and resumed ends where an uninterrupted one ends."""
 
+import contextlib
 import itertools
 import json
 import shutil
+import signal
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 
@@ -11,16 +13,17 @@ import numpy as np
 import pytest
 from keras import ops
 
+from genie_tf import signals
 from genie_tf.cloning import ClonedPolicy
 from genie_tf.config import Training
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
 from genie_tf.episodes.dataset import batches
 from genie_tf.errors import UserError
-from genie_tf.hosts import own_part
+from genie_tf.hosts import ONE, own_part
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.tokenizer.conv import ConvSettings, ConvTokenizer
 from genie_tf.training import live, loop, precision
-from genie_tf.training.loop import ONE, latest_checkpoint, train
+from genie_tf.training.loop import latest_checkpoint, train
 from genie_tf.training.optimizer import Muon, Schedule
 
 
@@ -185,6 +188,26 @@ def test_a_loss_that_is_no_number_ends_the_training_and_the_last_good_weights_ar
     assert (tmp_path / "model_2" / loop.WEIGHTS).read_bytes() == before and not list(tmp_path.glob("model_3*"))
     run("sum", tmp_path, Settings(epochs=3))
     assert latest_checkpoint(tmp_path, "model").name == "model_3"
+
+
+def test_an_interrupt_that_a_library_swallows_stops_the_training_after_the_batch(tmp_path, monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    end = live.LiveFigure.on_epoch_end
+
+    def swallowed(self, *arguments):
+        with contextlib.suppress(KeyboardInterrupt):  # as Keras does
+            signal.raise_signal(signal.SIGINT)
+        end(self, *arguments)
+
+    monkeypatch.setattr(live.LiveFigure, "on_epoch_end", swallowed)
+    try:
+        signals.listen()
+        with pytest.raises(KeyboardInterrupt):
+            run("sum", tmp_path, Settings(epochs=3))
+    finally:
+        signals.received = 0
+        signal.signal(signal.SIGINT, before)
+    assert latest_checkpoint(tmp_path, "model").name == "model_1" and (tmp_path / "model_1.part").exists(), "a step of epoch 2"
 
 
 def test_a_checkpoint_that_is_older_than_a_setting_goes_on(tmp_path):

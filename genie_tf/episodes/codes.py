@@ -11,7 +11,7 @@ from tqdm import tqdm
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.errors import UserError
 from genie_tf.files import read_array, read_json, write_json, write_whole
-from genie_tf.hosts import one_first
+from genie_tf.hosts import main_process_first
 
 
 def fingerprint(path: Path) -> str:
@@ -20,7 +20,7 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@one_first()
+@main_process_first()
 def cached_codes(name: str, episodes: Episodes, folder: Path, made_by: str, codes: Iterable[tuple[int, np.ndarray]]) -> np.ndarray:
     """Write values of every row of a recording to a cache file, or read them from it if the cache is still valid.
 

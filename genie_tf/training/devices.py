@@ -1,4 +1,4 @@
-"""Train on several devices of one machine."""
+"""Train on several devices."""
 
 import contextlib
 import platform

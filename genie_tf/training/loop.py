@@ -16,17 +16,17 @@ import keras
 from keras import ops
 from tqdm.auto import tqdm
 
+from genie_tf import signals
 from genie_tf.episodes.dataset import batches
 from genie_tf.errors import UserError
 from genie_tf.files import UNFINISHED, read_json, write_whole
-from genie_tf.hosts import Devices, lost, one_first, own_part, processes
+from genie_tf.hosts import ONE, Devices, lost, main_process_first, own_part, processes
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.training.devices import distributed, evenly, shared_among
 from genie_tf.training.live import LiveFigure, Look, show
 from genie_tf.training.optimizer import make_optimizer, schedule_of
 
 KEEP_EVERY = 10  # epochs
-ONE = Devices()
 WEIGHTS, FACTS = "model.keras", "training.json"
 CONFIG = "config.json"  # of the model, in the zip archive WEIGHTS
 SMALL, EXPANSION = 10_000_000, 20  # a larger part, in bytes, that takes so much less room in its archive is no model's
@@ -178,7 +178,7 @@ class _Start:
         return self.part.get("step", 0)
 
 
-@one_first()
+@main_process_first()
 def _find_start(folder: Path, prefix: str, made_by: str, facts: dict, usual: dict) -> _Start:
     """The last whole checkpoint of a training with these facts, and what a stopped run has done of the epoch after it.
 
@@ -254,6 +254,8 @@ class _Keeper(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
+        if signals.received:
+            raise KeyboardInterrupt  # again: Keras may have swallowed it
         if not math.isfinite((logs or {}).get("loss", 0.0)):
             raise self.failure(f"in step {batch + 1} of epoch {self.epoch + 1}")
 

@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from genie_tf.errors import UserError
 from genie_tf.files import read_json, write_json
-from genie_tf.hosts import one_first
+from genie_tf.hosts import main_process_first
 from genie_tf.training.devices import name_of_device
 
 KEPT = "arithmetic.json"  # in model/<world>: seconds of a training step, by machine and policy
@@ -44,7 +44,7 @@ def fastest(seconds: dict[str, float]) -> str:
     return min(POLICIES, key=lambda policy: seconds[policy])
 
 
-@one_first()
+@main_process_first()
 def kept_policy(folder: Path) -> str:
     """The policy under which a small network trains fastest on this machine.
 
