@@ -263,7 +263,7 @@ def play(precision: str, file: str, tokens: int | None, changes: dict) -> dict:
     keras.mixed_precision.set_global_policy(precision)
     world, action = world_of(read_config(file, changes), tokens, 1), np.zeros(1, np.int32)
     tokenizer = world.tokenizer
-    noise = uniform_noise(world.seeds, world.sampling_steps, tokenizer.tokens, tokenizer.codes)
+    noise = uniform_noise(world.seeds, world.dynamics.noise_shape(world.sampling_steps))
     products = Products(world._next_frame, world.past, world.memory, *map(keras.ops.convert_to_tensor, (action, noise)))
     return beside_products(lambda: world.step(action), products, "frames/s", tokenizer.tokens, tokenizer.stride)
 

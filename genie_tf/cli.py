@@ -25,6 +25,7 @@ SECTIONS = tuple(section.name for section in dataclasses.fields(Config) if secti
 MAY_BE_ZERO = (
     "seed", "temperature", "guidance", "corruption", "action_dropout", "entropy", "diversity", "commitment",
     "l1", "l4", "perceptual", "adversarial", "adversarial_after", "adversarial_regularizer", "ema", "noise", "picture_noise",
+    "past_noise",
 )  # fmt: skip
 DEVICES = {
     "devices": {"type": int, "default": 1, "help": "GPUs of this machine among which each batch is divided"},

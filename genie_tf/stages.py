@@ -364,7 +364,8 @@ def train_world_model(config: Config, live: bool = False, devices: Devices = ONE
         file = latent_action_file(config)
         count, actions = codes_of(file), latent_actions_of(config, episodes)
         inputs["latent_action"] = fingerprint(file)
-    model.from_settings(settings, codes, tokenizer.tokens, count, context)  # raises the error of an invalid setting
+    sizes = [codes, tokenizer.tokens, count, context, *([tokenizer.vectors()] if model.needs_vectors else [])]
+    model.from_settings(settings, *sizes)  # raises the error of an invalid setting
     use_policy(settings.precision, config.model_folder)
 
     def examples(split: str):
@@ -372,7 +373,7 @@ def train_world_model(config: Config, live: bool = False, devices: Devices = ONE
 
     checkpoint = train(
         "dynamics",
-        lambda: model.from_settings(settings, codes, tokenizer.tokens, count, context),
+        lambda: model.from_settings(settings, *sizes),
         examples("train").draw,
         examples("validation").spread(VALIDATION_SEQUENCES),
         config.model_folder,

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from genie_tf.config import IDM_MODEL, MADE_BY, SHIPPED, TOKENIZER, world_model
-from genie_tf.dynamics.sampling import gumbel_noise, uniform_noise
+from genie_tf.dynamics.sampling import uniform_noise
 from genie_tf.episodes.codes import fingerprint
 from genie_tf.episodes.controls import NONE
 from genie_tf.errors import UserError
@@ -196,7 +196,7 @@ class World:
         Returns:
             The next frame, uint8 (B, H, W, 3). If S > 1, and unless `last`, the next frames, (B, S, H, W, 3).
         """
-        noise = uniform_noise(self.seeds, self.sampling_steps, self.dynamics.tokens, self.dynamics.codes)
+        noise = uniform_noise(self.seeds, self.dynamics.noise_shape(self.sampling_steps))
         actions = ops.convert_to_tensor(np.asarray(actions, np.int32))
         predict = self._next_last if last else self._next
         out, self.past, self.memory = predict(self.past, self.memory, actions, ops.convert_to_tensor(noise))
@@ -214,7 +214,7 @@ class World:
     def _next_frame(self, past, memory, actions, noise, last=False):
         """The predicted frame, its tokens and their probability; the past and the tokenizer's memory after it."""
         context = self.tokenizer.context(memory)
-        drawn = self.dynamics.sample(past, actions, gumbel_noise(noise), self.temperature, context, self.guidance)
+        drawn = self.dynamics.sample(past, actions, noise, self.temperature, context, self.guidance)
         decode = self.tokenizer.decode_last if last else self.tokenizer.decode
         decoded = decode(drawn["tokens"], memory, ops.take(self.led_by, actions))
         out = {"frames": decoded["frames"], "tokens": drawn["tokens"], "probability": drawn["probability"]}

@@ -67,11 +67,11 @@ FIGURES = {  # of every world whose actions are known; a long dream's game may b
 }  # fmt: skip
 
 
-def sampling_noise(batch: int, tokens: int, codes: int, steps: int, seed: int) -> dict:
-    """The noise of a step of `batch` rows, as `World.step` draws it."""
-    from genie_tf.dynamics.sampling import gumbel_noise, uniform_noise
+def sampling_noise(model, batch: int, steps: int, seed: int) -> np.ndarray:
+    """The noise of a step of `batch` rows of dynamics, as `World.step` draws it."""
+    from genie_tf.dynamics.sampling import uniform_noise
 
-    return gumbel_noise(uniform_noise(seed + np.arange(batch), steps, tokens, codes))
+    return uniform_noise(seed + np.arange(batch), model.noise_shape(steps))
 
 
 class Place:

@@ -51,9 +51,11 @@ def batch(name: str, rng: np.random.Generator, size: int):
     """Examples for a model of tests/test_backends.py."""
     from test_backends import MODELS
 
-    if name in ("dynamics", "causal"):
+    if name in ("dynamics", "causal", "diffusion"):
         truth = rng.integers(0, 16, (size, 4, 9))
         noise = MODELS[name][0].noise(rng, truth, 16, 0.2, 0.1)
+        if name == "diffusion":  # each device draws noise of its own
+            noise["level"] *= 0
         return {"tokens": truth, "actions": rng.integers(0, 3, (size, 4)), **noise}
     length = 4 if name in ("avatar", "hypotheses") else 3 if "latent" in name else 2
     films = rng.integers(0, 256, (size, length, 64, 64, 3)).astype(np.uint8)

@@ -13,6 +13,7 @@ import pytest
 import test_training
 
 from genie_tf.dynamics.causal import CausalDynamics
+from genie_tf.dynamics.diffusion import DiffusionDynamics
 from genie_tf.dynamics.maskgit import MaskGitDynamics
 from genie_tf.latent_action.avatar import AvatarModel
 from genie_tf.latent_action.hypotheses import HypothesesModel
@@ -51,6 +52,10 @@ MODELS = {
     "st_latent_action": (STLatentActionModel, dict(codes=4, code_dim=8, width=16, depth=1, heads=2)),
     "dynamics": (MaskGitDynamics, dict(codes=16, tokens=9, actions=3, width=32, depth=2, heads=2, window=2)),
     "causal": (CausalDynamics, dict(codes=16, tokens=9, actions=3, width=32, depth=2, heads=2, window=2)),
+    "diffusion": (
+        DiffusionDynamics,
+        dict(codes=16, tokens=9, actions=3, width=32, depth=2, heads=2, window=2, tables=[[1, 16, 2], [8, 12, 3]]),
+    ),
 }
 
 
@@ -61,7 +66,7 @@ import pytest
 sys.path.insert(0, "tests")
 import test_backends
 test_backends.jax_side(pathlib.Path(sys.argv[1]))
-files = [f"tests/test_{name}.py" for name in ("models", "causal", "tokenizers", "quantizers", "benchmarks")]
+files = [f"tests/test_{name}.py" for name in ("models", "causal", "diffusion", "tokenizers", "quantizers", "benchmarks")]
 left_out = "a_row whatever peak unknown it_learns learns_with_it other_sizes remembers window_of_one in_a_group with_pict".split()
 left_out += "first_token delta_s grid_of_delta products_of small_figure blueprint_is_small 2_to_the_18 everywhere entropies".split()
 left_out += "finite_differences guidance first_group codes_of_vectors inferred_codes distances told mirror witness repair".split()
@@ -77,6 +82,10 @@ pytestmark = [
 
 def arrays(name):
     rng = np.random.default_rng(5)
+    if name == "diffusion":
+        tokens = rng.integers(0, 12, (2, 4, 9))
+        none = {"level": np.zeros((2, 4, 2), np.float32), "told": np.ones((2, 4), bool)}  # the model draws its noise itself
+        return {"tokens": tokens, "past": tokens, "actions": rng.integers(0, 3, (2, 4))} | none
     if name in ("dynamics", "causal"):
         return {
             "clean": rng.integers(0, 16, (2, 4, 9)),

@@ -11,6 +11,7 @@ from keras import ops
 from genie_tf.config import Training
 from genie_tf.dynamics.causal import CausalDynamics
 from genie_tf.dynamics.maskgit import MaskGitDynamics
+from genie_tf.dynamics.sampling import gumbel
 from genie_tf.dynamics.sequences import past_with_errors
 from genie_tf.training.backend import compiled
 from genie_tf.training.optimizer import make_optimizer
@@ -83,7 +84,7 @@ def test_cached_sampling_gives_the_tokens_of_uncached_sampling(model, length, gu
     """Each drawn token is the best of the logits of `forward` plus the noise, given the tokens drawn before it."""
     given = sequence()
     past, context = remembered(model, **given, length=length)
-    noise = sampling_noise(B, N, K, 1, seed=length)
+    noise = sampling_noise(model, B, 1, seed=length)
     actions = ops.convert_to_tensor(given["actions"][:, length - 1])
     sample = compiled(lambda past, actions, noise, *context: model.sample(past, actions, noise, 0.7, *context, guidance=guidance))
     drawn = ops.convert_to_numpy(sample(past, actions, noise, *([] if context is None else [context]))["tokens"])
@@ -94,7 +95,7 @@ def test_cached_sampling_gives_the_tokens_of_uncached_sampling(model, length, gu
     untold["actions"][:, length - 1] = model.no_action
     told, free = (forward(model, **each)[:, -1] for each in (whole, untold))
     logits = ops.convert_to_numpy(ops.log_softmax(told + guidance * (told - free)))
-    np.testing.assert_array_equal(drawn, (logits + 0.7 * ops.convert_to_numpy(noise["token"][0])).argmax(axis=-1))
+    np.testing.assert_array_equal(drawn, (logits + 0.7 * ops.convert_to_numpy(gumbel(noise))).argmax(axis=-1))
     assert (drawn != logits.argmax(axis=-1)).any() and len(np.unique(drawn)) >= 3
 
 

@@ -127,7 +127,7 @@ def test_the_dynamics_of_the_page_are_trained(extended):
     log_p, masked = keras.ops.convert_to_numpy(keras.ops.log_softmax(out["logits"])), inputs["masked"][:, 1:]
     wanted = 0.75 * np.eye(8)[tokens[:, 1:]] + 0.25 / 8
     np.testing.assert_allclose(out["loss"], -(wanted * log_p).sum(axis=-1)[masked].mean(), rtol=1e-4)
-    drawn = loaded.sample(loaded.empty_past(2), keras.ops.zeros(2, "int32"), sampling_noise(2, 4, 8, 2, seed=1), 1.0)["tokens"]
+    drawn = loaded.sample(loaded.empty_past(2), keras.ops.zeros(2, "int32"), sampling_noise(loaded, 2, 2, seed=1), 1.0)["tokens"]
     assert drawn.shape == (2, 4)
     with pytest.raises(UserError, match=r"--dynamics\.smoothing 1"):
         type(model).from_settings(dataclasses.replace(settings, smoothing=1.0), 8, 4, 3)

@@ -339,7 +339,7 @@ def test_guidance_exaggerates_what_the_action_changes(dynamics, guidance):
     for t in range(T - 1):
         led_by = actions[:, t - 1] if t else np.full(B, dynamics.no_action, np.int32)
         past = call(dynamics.extend)(past, ops.convert_to_tensor(tokens[:, t]), ops.convert_to_tensor(led_by))
-    noise = sampling_noise(B, N, K, 1, seed=1)
+    noise = sampling_noise(dynamics, B, 1, seed=1)
     last = ops.convert_to_tensor(actions[:, -2])
     drawn = ops.convert_to_numpy(dynamics.sample(past, last, noise, 0.0, guidance=guidance)["tokens"])
     free = actions.copy()
@@ -360,7 +360,8 @@ def test_sampling_refines(steps):
         inputs.append(ops.convert_to_numpy(tokens))
         return logits[len(inputs) - 1]
 
-    out = sample_tokens(predict, sampling_noise(B, N, K, steps, seed=1), mask_id=K, temperature=1.0)
+    noise = RNG.random((B, steps, N, K + 1), np.float32)
+    out = sample_tokens(predict, noise, mask_id=K, temperature=1.0)
     history = [ops.convert_to_numpy(step) for step in out["history"]]
     assert (inputs[0] == K).all() and len(inputs) == steps
     for i, fixed in enumerate(unmasking_schedule(N, steps)):
@@ -374,7 +375,8 @@ def test_sampling_refines(steps):
 
 def test_temperature_zero_takes_the_likeliest():
     logits = RNG.normal(size=(B, N, K)).astype("float32")
-    out = sample_tokens(lambda tokens: logits, sampling_noise(B, N, K, 1, seed=1), mask_id=K, temperature=0.0)
+    noise = RNG.random((B, 1, N, K + 1), np.float32)
+    out = sample_tokens(lambda tokens: logits, noise, mask_id=K, temperature=0.0)
     np.testing.assert_array_equal(out["tokens"], logits.argmax(-1))
 
 
@@ -398,7 +400,7 @@ def test_cached_sampling_gives_the_tokens_of_uncached_sampling(name, request):
     sample = compiled(lambda past, actions, noise, before: dynamics.sample(past, actions, noise, 0.7, before)["tokens"])
     past = extend(extend(dynamics.empty_past(B), frames[0], led_by, 0), frames[1], actions[:, 0], 1)
     for t in range(1, T):
-        noise = sampling_noise(B, dynamics.tokens, K, 3, seed=10 + t)
+        noise = sampling_noise(dynamics, B, 3, seed=10 + t)
         cached = ops.convert_to_numpy(sample(past, ops.convert_to_tensor(actions[:, t]), noise, before(t + 1)))
 
         def predict(masked, t=t):

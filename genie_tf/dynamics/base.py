@@ -61,7 +61,7 @@ class TokenTransformer(SelfSupervisedModel):
     """
 
     reported = ("accuracy", "shuffled_actions")
-    further_tokens = 0  # tokens that a model has beside the codes
+    needs_vectors = False
 
     def __init__(self, codes, tokens, actions, width=128, depth=4, heads=4, window=4, context=None, remat=False, **kwargs):
         super().__init__(**kwargs)
@@ -71,15 +71,19 @@ class TokenTransformer(SelfSupervisedModel):
         )  # fmt: skip
         self.codes, self.tokens, self.actions, self.no_action = codes, tokens, actions, actions
         self.width, self.heads, self.window = width, heads, window
-        self.embed_token = layers.Embedding(codes + self.further_tokens, width, name="embed_token")
         self.embed_action = layers.Embedding(actions + 1, width, name="embed_action")
         self.embed_place = layers.Embedding(tokens + 1, width, name="embed_place")
         self.embed_picture = PictureEmbedding(**context, tokens=tokens, width=width, name="embed_picture") if context else None
 
     @classmethod
     def from_settings(cls, settings: TransformerSettings, codes: int, tokens: int, actions: int, context: dict | None = None):
-        seen = None if context is None else context | {"noise": settings.picture_noise}
-        return cls(codes, tokens, actions, settings.width, settings.depth, settings.heads, settings.window, seen, settings.remat)
+        return cls(*cls.arguments(settings, codes, tokens, actions, context))
+
+    @staticmethod
+    def arguments(settings: TransformerSettings, codes: int, tokens: int, actions: int, context: dict | None) -> tuple:
+        """The arguments of the constructor that all kinds have."""
+        s, seen = settings, None if context is None else context | {"noise": settings.picture_noise}
+        return codes, tokens, actions, s.width, s.depth, s.heads, s.window, seen, s.remat
 
     @staticmethod
     def noise(rng: np.random.Generator, tokens_BTN: np.ndarray, codes: int, corruption: float, dropout: float) -> dict:
@@ -93,12 +97,21 @@ class TokenTransformer(SelfSupervisedModel):
         """Sequences of `settings.length` frames: see `Sequences`."""
         return Sequences(recording, films, actions, settings, codes, cls.noise)
 
-    def predicted(self, inputs) -> dict:
+    def symbolic_inputs(self) -> dict:
+        """The inputs of `call` without values, for `build`."""
+        tokens = keras.KerasTensor((1, 2, self.tokens), "int32")
+        inputs = {"tokens": tokens, "past": tokens, "actions": keras.KerasTensor((1, 2), "int32")}
+        inputs["told"] = keras.KerasTensor((1, 2), "bool")
+        if self.embed_picture is not None:
+            inputs["pictures"] = keras.KerasTensor((1, 2, *self.embed_picture.frame_size, 3), "uint8")
+        return inputs
+
+    def predicted(self, inputs, training: bool = False) -> dict:
         """The outputs of `call` but `shuffled_actions`."""
         raise NotImplementedError
 
     def call(self, inputs, training=False):
-        out = self.predicted(inputs)
+        out = self.predicted(inputs, training)
         if not training:
             others = self.predicted(inputs | {"actions": ops.roll(inputs["actions"], 1, axis=0)})
             out["shuffled_actions"] = others["loss"] / out["loss"]

@@ -13,6 +13,7 @@ import numpy as np
 from keras import layers, ops
 
 from genie_tf.dynamics.base import TokenTransformer, TransformerSettings
+from genie_tf.dynamics.sampling import gumbel
 from genie_tf.dynamics.sequences import past_with_errors
 from genie_tf.layers.causal_block import CausalBlock
 from genie_tf.layers.norm import rms_normalize
@@ -55,17 +56,14 @@ class CausalDynamics(TokenTransformer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.embed_token = layers.Embedding(self.codes, self.width, name="embed_token")
         self.blocks = [CausalBlock(self.heads, self.window, name=f"block_{i}") for i in range(self.config["depth"])]
         self.head = layers.Dense(self.codes, dtype="float32", name="head")
 
     def build(self, input_shape=None):
         for block in self.blocks:
             block.build((None, None, self.width))
-        tokens, actions = keras.KerasTensor((1, 2, self.tokens), "int32"), keras.KerasTensor((1, 2), "int32")
-        inputs = {"tokens": tokens, "past": tokens, "actions": actions, "told": keras.KerasTensor((1, 2), "bool")}
-        if self.embed_picture is not None:
-            inputs["pictures"] = keras.KerasTensor((1, 2, *self.embed_picture.frame_size, 3), "uint8")
-        self.compute_output_spec(inputs)
+        self.compute_output_spec(self.symbolic_inputs())
 
     def embed(self, tokens_BTN, led_by_BT, before_BTND=None):
         """Embeddings (B, T, 1 + N, D): first the action that led to each frame, then the frame's tokens.
@@ -101,7 +99,7 @@ class CausalDynamics(TokenTransformer):
             x = self._in_training(lambda x, block=block: block.attend(x, *block.project(x), distance, seen), x)
         return self.logits(ops.reshape(x, (-1, T, places, self.width))[:, 1:, :-1])
 
-    def predicted(self, inputs):
+    def predicted(self, inputs, training=False):
         tokens_BTN, past_BTN, actions_BT = (ops.cast(inputs[name], "int32") for name in ("tokens", "past", "actions"))
         actions_BT = ops.where(inputs["told"], actions_BT, self.no_action)
         logits, targets = self.forward(past_BTN, actions_BT, inputs.get("pictures")), tokens_BTN[:, 1:]
@@ -152,13 +150,17 @@ class CausalDynamics(TokenTransformer):
             after.append((keys[:, :, self.tokens + 1 :], values[:, :, self.tokens + 1 :]))
         return {"age": past["age"] + 1, "layers": after}
 
+    def noise_shape(self, steps: int) -> tuple[int, ...]:
+        """Shape of the uniform noise that `sample` takes for each row. There are N steps, whatever `steps` says."""
+        return self.tokens, self.codes
+
     def sample(self, past, actions_B, noise, temperature: float, context=None, guidance: float = 0.0):
         """Sample the tokens of the next frame after `past` under `actions_B`, one after another.
 
         Args:
             past: The cache.
             actions_B: int32 (B,).
-            noise: From `gumbel_noise`. Only the first of its steps is used.
+            noise: float32 (B, N, K) from `uniform_noise`.
             temperature: Temperature of the drawn tokens; 0 takes the most probable token.
             context: As in `extend`.
             guidance: How much the difference is exaggerated that the action makes to the logits; 0 for not at all.
@@ -166,7 +168,7 @@ class CausalDynamics(TokenTransformer):
         Returns:
             A dict: `tokens` int32 (B, N); `probability` float32 (B,), the mean probability of the drawn tokens.
         """
-        led_by, before = actions_B, self._embedded(context)
+        led_by, before, noise = actions_B, self._embedded(context), gumbel(noise)
         if guidance:  # the second half of the batch is not told the action
             led_by = ops.concatenate([actions_B, ops.full_like(actions_B, self.no_action)], axis=0)
             before = None if before is None else ops.concatenate([before, before], axis=0)
@@ -197,7 +199,7 @@ class CausalDynamics(TokenTransformer):
                 told, untold = ops.split(logits, 2, axis=0)
                 logits = told + guidance * (told - untold)
             log_p = ops.log_softmax(logits)
-            drawn = ops.cast(ops.argmax(log_p + temperature * at(place, noise["token"][0]), axis=-1), "int32")
+            drawn = ops.cast(ops.argmax(log_p + temperature * at(place, noise), axis=-1), "int32")
             probability_B = probability_B + ops.exp(ops.take_along_axis(log_p, drawn[:, None], axis=-1)[:, 0]) / self.tokens
             column = ops.cast(ops.equal(ops.arange(self.tokens, dtype="int32"), place), "int32")
             next_x = self.embed_token(drawn)

@@ -13,30 +13,27 @@ def unmasking_schedule(tokens: int, steps: int) -> list[int]:
     return fixed
 
 
-def uniform_noise(seeds: np.ndarray, steps: int, tokens: int, codes: int) -> np.ndarray:
+def uniform_noise(seeds: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """All random numbers of one frame of each row, drawn before the loop.
 
     A row depends on its own seed alone, so it does not matter which rows are in a batch.
 
     Args:
         seeds: int ≥ 0 (B, …), the seed of each row.
-        steps: Sampling steps.
-        tokens: N.
-        codes: K.
+        shape: Shape of a row's numbers, the model's `noise_shape`.
 
     Returns:
-        float32 (B, steps, N, K + 1), uniform in [0, 1).
+        float32 (B, *shape), uniform in [0, 1).
     """
-    noise = np.empty((len(seeds), steps, tokens, codes + 1), np.float32)
+    noise = np.empty((len(seeds), *shape), np.float32)
     for seed, row in zip(seeds, noise):
         np.random.default_rng(seed).random(out=row, dtype=np.float32)
     return noise
 
 
-def gumbel_noise(uniform) -> dict:
-    """Converts the result of `uniform_noise`: `token` Gumbel (steps, B, N, K), `order` Gumbel (steps, B, N)."""
-    gumbel = -ops.log(-ops.log(ops.clip(ops.swapaxes(uniform, 0, 1), 1e-6, 1.0 - 1e-6)))
-    return {"token": gumbel[..., :-1], "order": gumbel[..., -1]}
+def gumbel(uniform):
+    """Gumbel noise from uniform noise: the argmax of log probabilities plus it is a draw from them."""
+    return -ops.log(-ops.log(ops.clip(uniform, 1e-6, 1.0 - 1e-6)))
 
 
 def sample_tokens(predict_logits, noise, mask_id: int, temperature: float):
@@ -48,7 +45,7 @@ def sample_tokens(predict_logits, noise, mask_id: int, temperature: float):
 
     Args:
         predict_logits: Function from tokens int32 (B, N), `mask_id` where masked, to logits float (B, N, K).
-        noise: From `gumbel_noise`; its first axis is the number of steps.
+        noise: float32 (B, steps, N, K + 1) from `uniform_noise`, the last entry of a place for the order.
         mask_id: The token for "masked".
         temperature: Temperature of the drawn tokens; 0 takes the most probable token.
 
@@ -59,15 +56,17 @@ def sample_tokens(predict_logits, noise, mask_id: int, temperature: float):
     Reference:
         Chang et al. 2022, MaskGIT, arXiv 2202.04200, section 3.2.
     """
-    steps, _, count = noise["order"].shape
-    tokens_BN = ops.full_like(noise["order"][0], mask_id, dtype="int32")
-    history, probability_BN = [], ops.zeros_like(noise["order"][0])
+    noise = gumbel(ops.swapaxes(noise, 0, 1))
+    of_token, of_order = noise[..., :-1], noise[..., -1]
+    steps, _, count = of_order.shape
+    tokens_BN = ops.full_like(of_order[0], mask_id, dtype="int32")
+    history, probability_BN = [], ops.zeros_like(of_order[0])
     for i, fixed in enumerate(unmasking_schedule(count, steps)):
         masked_BN = ops.equal(tokens_BN, mask_id)
         log_p_BNK = ops.log_softmax(ops.cast(predict_logits(tokens_BN), "float32"))
-        drawn_BN = ops.cast(ops.argmax(log_p_BNK + temperature * noise["token"][i], axis=-1), "int32")
+        drawn_BN = ops.cast(ops.argmax(log_p_BNK + temperature * of_token[i], axis=-1), "int32")
         log_p_BN = ops.squeeze(ops.take_along_axis(log_p_BNK, drawn_BN[..., None], axis=-1), axis=-1)
-        confidence_BN = log_p_BN + (1.0 - (i + 1) / steps) * noise["order"][i]
+        confidence_BN = log_p_BN + (1.0 - (i + 1) / steps) * of_order[i]
         confidence_BN = ops.where(masked_BN, confidence_BN, 1e9)  # fixed tokens stay fixed
         rank_BN = ops.argsort(ops.argsort(-confidence_BN, axis=-1), axis=-1)
         now_BN = ops.logical_and(masked_BN, rank_BN < fixed)

@@ -32,6 +32,11 @@ def _rows_and_columns(shift, frame_size: tuple[int, int]):
     return shift // columns - reach["rows"], shift % columns - reach["columns"]
 
 
+def vectors_of_shifts(frame_size: tuple[int, int]) -> np.ndarray:
+    """Rows and columns, in pixels, of every shift from `whole_shift`: float32 (`shifts_in`, 2)."""
+    return np.stack(_rows_and_columns(np.arange(shifts_in(frame_size)), frame_size), axis=-1).astype(np.float32)
+
+
 def rest_of_shift(shift, part, frame_size: tuple[int, int]):
     """The shift back from where `shift` ends to where `part` ends, both int32 (...) from `whole_shift`. It is cut to the reach."""
     reach, columns = reach_in(frame_size), 2 * reach_in(frame_size)["columns"] + 1

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from genie_tf.config import Config, world_model
 from genie_tf.dynamics.maskgit import MaskGitDynamics, training_masks
-from genie_tf.dynamics.sampling import gumbel_noise, uniform_noise
+from genie_tf.dynamics.sampling import uniform_noise
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.layers.st_block import distances
 from genie_tf.lessons.panels import WIDTH, left_out, picture
@@ -47,7 +47,7 @@ def masking(config: Config) -> Figure:
     """A training example: the tokens of a sequence, the past with random errors, and the masked tokens to predict."""
     model, examples = _examples(config)
     if not isinstance(model, MaskGitDynamics):
-        return left_out("it shows the masks of maskgit; the kind causal predicts one token after another")
+        return left_out("it shows the masks of maskgit, and the dynamics here are of another kind")
     tokens, rng = examples.spread(3)["tokens"][1:2], np.random.default_rng(0)
     drawn = max(  # the share of errors is random: take the example with the most of a few
         (training_masks(rng, tokens, model.codes, config.dynamics.corruption, 0.0) for _ in range(8)),
@@ -137,9 +137,9 @@ def filling_in(config: Config, seed: int = 3) -> Figure:
     A token that is not fixed yet is decoded as the code in the middle of the codebook."""
     world, film, acted = _world_at_a_moment(config, seed, later=1)
     if not isinstance(world.dynamics, MaskGitDynamics):
-        return left_out("it shows the sampling of maskgit; the kind causal draws one token after another")
+        return left_out("it shows the sampling of maskgit, and the dynamics here are of another kind")
     steps, model, context = world.sampling_steps, world.dynamics, world.tokenizer.context(world.memory)
-    noise = gumbel_noise(uniform_noise(world.seeds, steps, model.tokens, model.codes))
+    noise = uniform_noise(world.seeds, model.noise_shape(steps))
     action = ops.convert_to_tensor(acted[:, 0].astype(np.int32))
 
     def sample(past, action, noise, context=None):

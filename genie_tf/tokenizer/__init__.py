@@ -24,6 +24,8 @@ token grid stands for S frames: grid k for the frames k S … k S + S - 1.
 - `remember(tokens, memory, led_by)`: the `memory` of `decode` alone, which may take less time.
 - `given`: number of token grids at the start of a film whose frames are remembered as they are, so that tokens do not show them.
 - `context(memory)`: the pictures uint8 (B, H, W, 3) that the next tokens change; None if tokens stand for themselves.
+- `vectors()`: what its tokens stand for, a list of tables. Each is a pair: the number of places of a grid whose tokens are in it,
+  in the order of the places; and a vector for each of these tokens, float32 (K, D). Near vectors stand for similar pictures.
 - `codes`, `tokens`: size of its codebook, and N.
 - `frame_size`: height and width of its frames.
 

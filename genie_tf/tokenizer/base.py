@@ -1,5 +1,8 @@
 """The base class of all tokenizers."""
 
+import numpy as np
+from keras import ops
+
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 
 
@@ -27,3 +30,12 @@ class Tokenizer(SelfSupervisedModel):
     def context(self, memory):
         """The pictures that the next tokens change: none, as tokens stand for themselves."""
         return None
+
+    def vectors(self) -> list[tuple[int, np.ndarray]]:
+        """What tokens stand for: a vector of the codebook, at all places."""
+        return [(self.tokens, table_of(self.quantizer))]
+
+
+def table_of(quantizer) -> np.ndarray:
+    """The codebook, float32 (K, D)."""
+    return ops.convert_to_numpy(quantizer.lookup(ops.arange(quantizer.codes)))

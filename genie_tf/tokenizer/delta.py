@@ -12,10 +12,11 @@ from genie_tf.episodes.dataset import Episodes, Examples
 from genie_tf.errors import UserError
 from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify, to_pixels, unpatchify, with_noise
 from genie_tf.layers.quantizers import make_quantizer
-from genie_tf.layers.registration import register, rest_of_shift, shifted, shifts_in, whole_shift
-from genie_tf.tokenizer.base import Tokenizer
+from genie_tf.layers.registration import register, rest_of_shift, shifted, shifts_in, vectors_of_shifts, whole_shift
+from genie_tf.tokenizer.base import Tokenizer, table_of
 from genie_tf.tokenizer.losses import ReconstructionLoss, TokenizerSettings, loss_settings
 
+PIXELS = 4  # a shift of so many pixels is as long as a code's coordinate is large
 SMALL = 4 / 255  # smaller changes of a pixel are left out; from twice this on, changes count in full
 
 
@@ -333,6 +334,9 @@ class DeltaTokenizer(Tokenizer):
 
     def context(self, memory):
         return memory["before"]
+
+    def vectors(self):
+        return [(self.stride, vectors_of_shifts(self.frame_size) / PIXELS), (self.tokens - self.stride, table_of(self.quantizer))]
 
     def get_config(self):
         return super().get_config() | self.config
