@@ -12,7 +12,7 @@ from genie_tf.files import save_array
 from genie_tf.latent_action.auto import AutoSettings, chosen
 from genie_tf.latent_action.avatar import AvatarModel, AvatarSettings
 from genie_tf.latent_action.decoder import MotionDecoder, stepped
-from genie_tf.latent_action.looks import FEWEST, NEAR, find_avatar, places, surprise_of
+from genie_tf.latent_action.looks import FEWEST, LOOKS, NEAR, OWN, find_avatar, places, surprise_of
 from genie_tf.layers.pixels import from_pixels
 
 SIZE, WAYS = 32, np.array([[0, 0], [0, -3], [0, 3], [-3, 0], [3, 0]])
@@ -87,6 +87,22 @@ def test_the_looks_of_the_avatar_are_where_it_is(recording):
     assert len(first) > 60 and np.mean(off.max(axis=1) <= 3.0) > 0.9, "neither the steady thing nor the flashes"
     further = (avatar.own >= 0).sum()
     assert further > 1 and np.abs(avatar.offsets[:further]).max() <= 3.0
+
+
+def test_each_look_marks_the_same_place():
+    """A figure of a red and a blue part. Its place is that of the red one, also where only the blue one is seen."""
+    model = AvatarModel.from_settings(AvatarSettings(codes=5, width=16), (SIZE, SIZE))
+    model.build()
+    looks, own, offsets = np.full((LOOKS, 27), 0.5, np.float32), np.full(OWN, -1), np.zeros((OWN, 2), np.float32)
+    looks[:3], own[:2], offsets[1] = np.tile(np.array([[0, 0, 0], [1, 0, 0], [0, 0, 1]]), 9), [1, 2], (6, -3)
+    for weight, value in zip((model.looks_KE, model.own_M, model.offsets_M2), (looks, own, offsets)):
+        weight.assign(value)
+    frames = np.zeros((3, SIZE, SIZE, 3), np.uint8)
+    frames[0, 11:14, 19:22, 0] = 255  # red in row 12, column 20
+    frames[1, 8:11, 25:28, 2] = 255  # blue in row 9, column 26
+    place, known = map(ops.convert_to_numpy, model._marks(frames))
+    np.testing.assert_array_equal(known, [True, True, False])
+    np.testing.assert_allclose(place[:2], [[20, 12]] * 2, atol=0.01)
 
 
 def test_the_network_follows_the_avatar_and_the_codes_are_the_keys(learnt):
