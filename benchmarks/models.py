@@ -292,6 +292,7 @@ ROWS = {
     "train.latent_action": measured(train_latent_action),
     "train.dynamics": measured(train_dynamics, PLAIN, None, {}),
     "train.dynamics.256": measured(train_dynamics, PLAIN, GRID, {"width": 256, **BATCH}),
+    "train.dynamics.512": measured(train_dynamics, PLAIN, GRID, {"width": 512, **BATCH}),
     "train.dynamics.coinrun": measured(train_dynamics, FULL, None, {}),
     "play": measured(play, PLAIN, None, {}),
     "play.coinrun": measured(play, FULL, None, {}),

@@ -63,7 +63,7 @@ def test_a_row_says_how_much_of_the_time_is_products(monkeypatch):
         assert {"value", "unit", "limit", "ratio", "spread", "tokens_per_second", "gflops", "peak_megabytes"} <= row.keys()
         assert row["spread"][0] <= row["value"] <= row["spread"][1] and row["ratio"] == row["value"] / row["limit"]
         assert row["gflops"] > 0 and row["peak_megabytes"] > 100
-    assert models.read_config(models.FULL, {}).dynamics.width == 512
+    assert models.read_config(models.FULL, {}).dynamics.width == 256
 
 
 def test_the_peak_of_a_command_is_what_it_holds_at_most(tmp_path):

@@ -190,7 +190,7 @@ def test_a_new_tokenizer_is_one_file_and_one_line_of_its_table(tmp_path, monkeyp
     assert (settings.taste, settings.quantizer.levels) == (3, [8, 4])
     model = class_of("tokenizer", settings.kind).from_settings(settings, (64, 64))
     assert type(model).__name__ == "MyTokenizer" and model.codes == 32
-    with pytest.raises(UserError, match="kind mine, and the kind here is conv"):
+    with pytest.raises(UserError, match="kind mine, and the kind here is delta"):
         parse("test", arguments=["--config", str(ROOT / "configs" / "coinrun.yaml"), *arguments[2:]])
 
 
