@@ -100,8 +100,8 @@ def test_cached_sampling_follows_the_predictions_of_the_uncached_model(model, st
     x = 0.7 * np.sqrt(2) * ops.convert_to_numpy(ops.erfinv(2 * noise[:, 0] - 1)) * model.used_NV
     for i in range(steps):
         next_ = np.broadcast_to(x[:, None], (B, T - 1, N, model.size)), level + 1 - i / steps
-        way = model.forward((model.vectors_of(given["tokens"])[:, :-1], level), next_, given["actions"], given["pictures"])
-        x = x - ops.convert_to_numpy(way)[:, -1] / steps
+        velocity = model.forward((model.vectors_of(given["tokens"])[:, :-1], level), next_, given["actions"], given["pictures"])
+        x = x - ops.convert_to_numpy(velocity)[:, -1] / steps
     np.testing.assert_array_equal(drawn["tokens"], model.nearest(x))
     probability = ops.convert_to_numpy(drawn["probability"])
     assert ((probability > 0) & (probability < 1)).all()
@@ -138,7 +138,7 @@ def test_it_learns_and_loads_equal(tmp_path):
 
 
 def test_the_targets_are_the_true_tokens_and_the_past_is_the_corrupted_one():
-    """Without noise, the beginning of the way is where the frame is."""
+    """Without noise, the vectors are those of the frame, whatever the velocity."""
     model = made()
     tokens, actions = sequence()["tokens"], sequence()["actions"]
     x = {"tokens": tokens, "actions": actions} | noise_levels(RNG, tokens, K - 2, 0.0, 0.0) | {"told": np.ones((B, T), bool)}
@@ -148,6 +148,8 @@ def test_the_targets_are_the_true_tokens_and_the_past_is_the_corrupted_one():
         np.testing.assert_allclose(out["vectors"], model.vectors_of(tokens[:, 1:]), atol=1e-6)
         assert float(out["accuracy"]) == 1
     assert abs(float(true["loss"]) - float(wrong["loss"])) > 1e-3
+    noisy = model(clean | {"level": clean["level"] + np.array([1, 0], np.float32)})
+    assert abs(float(true["loss"]) - float(noisy["loss"])) > 1e-3, "the past has noise"
     assert float(model(x | {"level": np.ones((B, T, 2), np.float32)})["accuracy"]) < 0.5, "the whole next frame is noise"
 
 

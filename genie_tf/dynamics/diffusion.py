@@ -50,10 +50,10 @@ class DiffusionSettings(TransformerSettings):
 
 @keras.saving.register_keras_serializable("genie_tf")
 class DiffusionDynamics(PastAndNext):
-    """Predicts the way from the vectors of the next frame's tokens to noise, given a point on it.
+    """Predicts the velocity from the vectors of the next frame's tokens to noise.
 
-    A vector v with noise e of level s is (1 - s) v + s e, a point on the straight way from v to e. Every frame has a noise level of
-    its own, as past and as next frame. The network is told all levels, and predicts e - v.
+    A vector v with noise e of level s is (1 - s) v + s e. It lies on the straight line from v to e, whose velocity is e - v. Every
+    frame has a noise level of its own, as past and as next frame. The network is told all levels.
 
     Args:
         tables: For each table of vectors: the number of places whose tokens are in it, the number of vectors, and their size. The
@@ -70,13 +70,13 @@ class DiffusionDynamics(PastAndNext):
         training: Whether to draw new noise. Without it, the noise is always the same.
 
     Returns:
-        A dict: `vectors` float32 (B, T - 1, N, V) of frames 1 … T - 1, the beginnings of the predicted ways; and the scalars `loss`
-        (mean squared error of a coordinate of e - v) and `accuracy` (share of the tokens whose code is the nearest). In validation
-        also `shuffled_actions`: see `TokenTransformer`.
+        A dict: `vectors` float32 (B, T - 1, N, V) of frames 1 … T - 1, those to which the predicted velocities lead back; and the
+        scalars `loss` (mean squared error of a coordinate of the velocity) and `accuracy` (share of the tokens whose code is the
+        nearest). In validation also `shuffled_actions`: see `TokenTransformer`.
 
     Reference:
         Chen et al. 2024, Diffusion Forcing, arXiv 2407.01392, section 3, for the noise levels; Lipman et al. 2023, Flow Matching,
-        arXiv 2210.02747, section 4, for the straight ways.
+        arXiv 2210.02747, section 4, for the straight lines.
     """
 
     Settings = DiffusionSettings
@@ -162,7 +162,7 @@ class DiffusionDynamics(PastAndNext):
     # Training ------------------------------------------------------------------------------------
 
     def forward(self, past, next_, actions_BT, pictures=None):
-        """The ways e - v (B, T - 1, N, V) of the frames 1 … T - 1, each given the past frames before it.
+        """The velocities (B, T - 1, N, V) of the frames 1 … T - 1, each given the past frames before it.
 
         Args:
             past, next_: Pairs: vectors (B, T - 1, N, V) with noise, of the past frames 0 … T - 2 and of the next frames; and
@@ -187,9 +187,9 @@ class DiffusionDynamics(PastAndNext):
 
         end = noise(1)
         seen = between(past, noise(2), of_past), of_past
-        way = self.forward(seen, (between(vectors, end, of_next), of_next), actions_BT, inputs.get("pictures"))
-        error = ops.sum(ops.square(way - (end - vectors)), axis=(2, 3)) / self.used_NV.sum()
-        begin = between(vectors, end, of_next) - of_next[..., None, None] * way
+        velocity = self.forward(seen, (between(vectors, end, of_next), of_next), actions_BT, inputs.get("pictures"))
+        error = ops.sum(ops.square(velocity - (end - vectors)), axis=(2, 3)) / self.used_NV.sum()
+        begin = between(vectors, end, of_next) - of_next[..., None, None] * velocity
         right = ops.cast(ops.equal(self.nearest(begin), targets), "float32")
         return {"vectors": begin, "loss": ops.mean(error), "accuracy": ops.mean(right)}
 
@@ -202,7 +202,7 @@ class DiffusionDynamics(PastAndNext):
     def sample(self, past, actions_B, noise, temperature: float, context=None, guidance: float = 0.0):
         """Sample the tokens of the next frame after `past` under `actions_B`.
 
-        The frame begins as noise, and goes back on the predicted way, in steps of equal length.
+        The frame begins as noise, and goes back along the predicted velocity, in steps of equal length.
 
         Args:
             past: The cache.

@@ -16,7 +16,7 @@ from genie_tf.layers.registration import register, rest_of_shift, shifted, shift
 from genie_tf.tokenizer.base import Tokenizer, table_of
 from genie_tf.tokenizer.losses import ReconstructionLoss, TokenizerSettings, loss_settings
 
-PIXELS = 4  # a shift of so many pixels is as long as a code's coordinate is large
+PIXELS = 4  # length of the shift whose vector has length 1; most coordinates of code vectors are at most 1
 SMALL = 4 / 255  # smaller changes of a pixel are left out; from twice this on, changes count in full
 
 
