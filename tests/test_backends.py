@@ -60,7 +60,10 @@ MODELS = {
 }
 
 
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiles sooner, runs slower
+QUICK = (  # compiles sooner, runs slower
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1"
+)
 ON_JAX = """
 import pathlib, sys
 import pytest
