@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import gymnasium
 
 if TYPE_CHECKING:
-    from genie_tf.training.loop import load_checkpoint
+    from genie_tf.training.checkpoints import load_checkpoint
     from genie_tf.world import World
 
 __all__ = ["World", "load_checkpoint"]
-_HOMES = {"World": "genie_tf.world:World", "load_checkpoint": "genie_tf.training.loop:load_checkpoint"}
+_HOMES = {"World": "genie_tf.world:World", "load_checkpoint": "genie_tf.training.checkpoints:load_checkpoint"}
 
 
 def __getattr__(name: str):

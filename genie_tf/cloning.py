@@ -31,7 +31,8 @@ from genie_tf.layers.pixels import FRAME_SIZE, from_pixels, patchify
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.stages import VALIDATION_SAMPLES, codes_of, held_frames, latent_action_file, latent_actions_of
 from genie_tf.training.backend import compiled
-from genie_tf.training.loop import load_checkpoint, train
+from genie_tf.training.checkpoints import load_checkpoint
+from genie_tf.training.loop import train
 from genie_tf.training.precision import use_policy
 
 LABELS = (50, 100, 200, 1000)  # numbers of labelled transitions of the expert

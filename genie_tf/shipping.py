@@ -25,7 +25,7 @@ from genie_tf.evaluation.evaluate import SUMMARY
 from genie_tf.files import UNFINISHED, alone, read_json, write_json
 from genie_tf.latent_action.keymap import FILE as KEYMAP
 from genie_tf.play.prompts import PROMPTS
-from genie_tf.training.loop import FACTS, WEIGHTS, checkpoint_file, load_facts
+from genie_tf.training.checkpoints import FACTS, WEIGHTS, checkpoint_file, load_facts
 
 EPISODES, ROWS = 16, 96  # prompts: the first rows of so many episodes
 FAILURES = (  # what a world does badly, with the figures that show it

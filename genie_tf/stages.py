@@ -19,7 +19,8 @@ from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
 from genie_tf.latent_action.keymap import LABELS, learn_keymap, load_keymap, save_keymap
 from genie_tf.looks import SHOWN, dreams, predictions, reconstructions
 from genie_tf.training.backend import compiled
-from genie_tf.training.loop import checkpoint_file, load_checkpoint, load_facts, train
+from genie_tf.training.checkpoints import checkpoint_file, load_checkpoint, load_facts
+from genie_tf.training.loop import train
 from genie_tf.training.precision import use_policy
 from genie_tf.world import latent_actions_of_keys
 

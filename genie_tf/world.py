@@ -17,7 +17,7 @@ from genie_tf.files import UNFINISHED
 from genie_tf.latent_action import FRAMES
 from genie_tf.latent_action.keymap import load_keymap
 from genie_tf.training.backend import compiled, in_batches
-from genie_tf.training.loop import checkpoint_file, latest_checkpoint, load_checkpoint, load_facts
+from genie_tf.training.checkpoints import checkpoint_file, latest_checkpoint, load_checkpoint, load_facts
 
 INFERRED = 64  # maximum number of transitions in a batch
 

@@ -21,7 +21,8 @@ import numpy as np
 from genie_tf.config import Training
 from genie_tf.hosts import Devices
 from genie_tf.quiet import quiet
-from genie_tf.training.loop import WEIGHTS, train
+from genie_tf.training.checkpoints import WEIGHTS
+from genie_tf.training.loop import train
 
 STEPS = 20
 sys.path.insert(0, str(Path(__file__).parent))

@@ -274,7 +274,7 @@ def model_targets(folder: Path) -> dict[str, Target]:
     from genie_tf.dynamics.maskgit import MaskGitDynamics
     from genie_tf.latent_action.keymap import load_keymap, save_keymap
     from genie_tf.tokenizer.conv import ConvTokenizer
-    from genie_tf.training.loop import FACTS, _find_start, load_checkpoint, load_facts, save_checkpoint
+    from genie_tf.training.checkpoints import FACTS, find_start, load_checkpoint, load_facts, save_checkpoint
 
     facts = {"settings": {"a": 1}, "inputs": {"b": "c"}}
     models = {
@@ -300,7 +300,7 @@ def model_targets(folder: Path) -> dict[str, Target]:
         whole = checkpoint.with_name("kept")
         shutil.copytree(checkpoint, whole)
         try:
-            _find_start(folder, "world_model", "train.py", facts, {})
+            find_start(folder, "world_model", "train.py", facts, {})
         finally:
             for left in folder.glob("world_model_*"):
                 shutil.rmtree(left)

@@ -25,7 +25,7 @@ from genie_tf.tokenizer.conv import ConvTokenizer
 from genie_tf.tokenizer.delta import DeltaTokenizer
 from genie_tf.tokenizer.magvit2 import MagViT2Tokenizer
 from genie_tf.tokenizer.st_vivit import STViViTTokenizer
-from genie_tf.training.loop import WEIGHTS
+from genie_tf.training.checkpoints import WEIGHTS
 
 ROOT = Path(__file__).parent.parent
 MODELS = {

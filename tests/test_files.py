@@ -18,7 +18,7 @@ from genie_tf.episodes.format import episode_dtype
 from genie_tf.errors import UserError
 from genie_tf.files import read_json
 from genie_tf.latent_action.keymap import load_keymap
-from genie_tf.training.loop import load_facts
+from genie_tf.training.checkpoints import load_facts
 
 DAMAGE = {"truncated": lambda data: data[: len(data) // 2], "empty": lambda data: b"", "else": lambda data: b"[1, 2]"}
 

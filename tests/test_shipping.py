@@ -53,7 +53,7 @@ def weights_of(file) -> dict[str, np.ndarray]:
 
 
 def test_the_weights_are_those_of_the_trained_world_in_half_the_bytes(shipped, tiny):
-    from genie_tf.training.loop import checkpoint_file, load_checkpoint
+    from genie_tf.training.checkpoints import checkpoint_file, load_checkpoint
 
     for prefix, made_by in MADE_BY.items():
         file, small = (

@@ -22,8 +22,9 @@ from genie_tf.errors import UserError
 from genie_tf.hosts import ONE, own_part
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.tokenizer.conv import ConvSettings, ConvTokenizer
-from genie_tf.training import live, loop, precision
-from genie_tf.training.loop import latest_checkpoint, train
+from genie_tf.training import checkpoints, live, loop, precision
+from genie_tf.training.checkpoints import latest_checkpoint
+from genie_tf.training.loop import train
 from genie_tf.training.optimizer import Muon, Schedule
 
 
@@ -122,15 +123,15 @@ def test_resumed_run_ends_where_an_uninterrupted_one_ends(name, how, tmp_path, m
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             stop_at(8, patch)
             run(name, parts, settings)
-        assert json.loads((parts / "model_2.part" / loop.FACTS).read_text())["part"]["step"] == 2
+        assert json.loads((parts / "model_2.part" / checkpoints.FACTS).read_text())["part"]["step"] == 2
     assert latest_checkpoint(parts, "model").name == "model_2"
     resumed = run(name, parts, settings)
     assert not list(parts.glob("*.part"))
-    one, other = (keras.saving.load_model(checkpoint / loop.WEIGHTS) for checkpoint in (whole, resumed))
+    one, other = (keras.saving.load_model(checkpoint / checkpoints.WEIGHTS) for checkpoint in (whole, resumed))
     assert int(one.optimizer.iterations) == int(other.optimizer.iterations) == 12
     for a, b in zip([*one.weights, *one.optimizer.variables], [*other.weights, *other.optimizer.variables]):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6, err_msg=a.path)
-    for one, other in zip(*(json.loads((end / loop.FACTS).read_text())["history"] for end in (whole, resumed))):
+    for one, other in zip(*(json.loads((end / checkpoints.FACTS).read_text())["history"] for end in (whole, resumed))):
         assert one == pytest.approx(other, rel=1e-4)
 
 
@@ -143,9 +144,9 @@ def test_a_stop_before_the_first_epoch_s_end_and_one_of_other_settings(tmp_path,
     shutil.copytree(part, tmp_path / "kept")
     run("sum", tmp_path, Settings(epochs=1))
     shutil.copytree(tmp_path / "kept", part)  # a run may end before it is deleted
-    before = (tmp_path / "model_1" / loop.WEIGHTS).read_bytes()
+    before = (tmp_path / "model_1" / checkpoints.WEIGHTS).read_bytes()
     run("sum", tmp_path, Settings(epochs=1))
-    assert not list(tmp_path.glob("*.part")) and (tmp_path / "model_1" / loop.WEIGHTS).read_bytes() == before
+    assert not list(tmp_path.glob("*.part")) and (tmp_path / "model_1" / checkpoints.WEIGHTS).read_bytes() == before
     shutil.copytree(tmp_path / "kept", tmp_path / "other" / "model_0.part")
     drawn = []
     monkeypatch.setattr(loop, "batches", lambda *arguments: drawn.append(arguments[-1]) or batches(*arguments))
@@ -157,18 +158,18 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_goes_on(tmp_pat
     """The tenth epoch is kept beside the last one."""
     few = {"steps_per_epoch": 1}
     run("sum", tmp_path, Settings(epochs=12, **few))
-    whole = (tmp_path / "model_12" / loop.WEIGHTS).read_bytes()
+    whole = (tmp_path / "model_12" / checkpoints.WEIGHTS).read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
-    (tmp_path / "model_12" / loop.WEIGHTS).write_bytes(flipped)
+    (tmp_path / "model_12" / checkpoints.WEIGHTS).write_bytes(flipped)
     run("sum", tmp_path, Settings(epochs=12, **few))
     said = capsys.readouterr().out
     assert "model_12/model.keras is damaged" in said and "kept as model_12.damaged, going on from model_10" in said
     assert {path.name for path in tmp_path.glob("model_*") if path.is_dir()} == {"model_10", "model_12", "model_12.damaged"}
-    one, other = (keras.saving.load_model(tmp_path / name / loop.WEIGHTS) for name in ("model_10", "model_12"))
+    one, other = (keras.saving.load_model(tmp_path / name / checkpoints.WEIGHTS) for name in ("model_10", "model_12"))
     assert int(one.optimizer.iterations) == 10 and int(other.optimizer.iterations) == 12
     for name in ("model_10", "model_12"):
-        (tmp_path / name / loop.FACTS).write_text("")
+        (tmp_path / name / checkpoints.FACTS).write_text("")
     run("sum", tmp_path, Settings(epochs=1, **few))
     said = capsys.readouterr().out
     assert "model_10.damaged, going on from the beginning" in said and latest_checkpoint(tmp_path, "model").name == "model_1"
@@ -176,16 +177,16 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_goes_on(tmp_pat
 
 def test_a_loss_that_is_no_number_ends_the_training_and_the_last_good_weights_are_kept(tmp_path):
     run("sum", tmp_path, Settings(epochs=2))
-    before = (tmp_path / "model_2" / loop.WEIGHTS).read_bytes()
-    model = keras.saving.load_model(tmp_path / "model_2" / loop.WEIGHTS)
+    before = (tmp_path / "model_2" / checkpoints.WEIGHTS).read_bytes()
+    model = keras.saving.load_model(tmp_path / "model_2" / checkpoints.WEIGHTS)
     model.head.kernel.assign(model.head.kernel * np.nan)
     with (
         pytest.MonkeyPatch.context() as patch,
         pytest.raises(UserError, match=r"step 1 of epoch 3.*model_2 is kept.*learning_rate"),
     ):
-        patch.setattr(loop, "_load", lambda *_, **__: (model, None))
+        patch.setattr(loop, "load_model", lambda *_, **__: (model, None))
         run("sum", tmp_path, Settings())
-    assert (tmp_path / "model_2" / loop.WEIGHTS).read_bytes() == before and not list(tmp_path.glob("model_3*"))
+    assert (tmp_path / "model_2" / checkpoints.WEIGHTS).read_bytes() == before and not list(tmp_path.glob("model_3*"))
     run("sum", tmp_path, Settings(epochs=3))
     assert latest_checkpoint(tmp_path, "model").name == "model_3"
 
@@ -213,10 +214,10 @@ def test_an_interrupt_that_a_library_swallows_stops_the_training_after_the_batch
 def test_a_checkpoint_that_is_older_than_a_setting_goes_on(tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     known = {"settings": {"width": 8}, "inputs": {"recording": "1"}}
-    loop.save_checkpoint(model, tmp_path, "model", 3, known | {"history": []})
+    checkpoints.save_checkpoint(model, tmp_path, "model", 3, known | {"history": []})
     for accumulate, epoch in ((1, 3), (2, 0)):
         facts = known | {"settings": {"width": 8, "accumulate": accumulate}}
-        assert loop._find_start(tmp_path, "model", "test.py", facts, {"width": 4, "accumulate": 1}).epoch == epoch
+        assert checkpoints.find_start(tmp_path, "model", "test.py", facts, {"width": 4, "accumulate": 1}).epoch == epoch
     assert (tmp_path / "model_3.old").exists()
 
 
@@ -236,14 +237,15 @@ def test_the_precision_is_that_of_the_settings_or_the_faster_one_of_a_measuremen
 
 
 def test_averaged_weights_are_validated_and_saved_and_the_training_goes_on_from_the_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "discard", lambda *checkpoint: None)
+    for module in (checkpoints, loop):
+        monkeypatch.setattr(module, "discard", lambda *checkpoint: None)
     few = {"epochs": 3, "steps_per_epoch": 1}
     run("sum", tmp_path / "plain", Settings(**few))
     run("sum", tmp_path / "averaged", Settings(ema=0.8, **few))
     expected = None
     for epoch in (1, 2, 3):
         plain, averaged = (
-            keras.saving.load_model(tmp_path / kind / f"model_{epoch}" / loop.WEIGHTS) for kind in ("plain", "averaged")
+            keras.saving.load_model(tmp_path / kind / f"model_{epoch}" / checkpoints.WEIGHTS) for kind in ("plain", "averaged")
         )
         weights = [ops.convert_to_numpy(weight) for weight in plain.trainable_weights]
         expected = weights if expected is None else [0.8 * mean + 0.2 * weight for mean, weight in zip(expected, weights)]
@@ -251,14 +253,14 @@ def test_averaged_weights_are_validated_and_saved_and_the_training_goes_on_from_
         for i, weight in enumerate(averaged.trainable_weights):
             np.testing.assert_allclose(weight, expected[i], atol=1e-6, err_msg=weight.path)
             np.testing.assert_allclose(others[i], weights[i], atol=1e-6, err_msg=weight.path)
-    history = json.loads((tmp_path / "averaged" / "model_3" / loop.FACTS).read_text())["history"]
+    history = json.loads((tmp_path / "averaged" / "model_3" / checkpoints.FACTS).read_text())["history"]
     validated = averaged.evaluate(numbers(np.random.default_rng(0), 4), verbose=0, return_dict=True)
     np.testing.assert_allclose(history[-1]["val_loss"], validated["loss"], rtol=1e-5)
 
 
 def test_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
     run("sum", tmp_path, Settings(epochs=1))
-    before = (tmp_path / "model_1" / loop.WEIGHTS).read_bytes()
+    before = (tmp_path / "model_1" / checkpoints.WEIGHTS).read_bytes()
 
     def disk_full(self, path, **kwargs):
         path.write_bytes(b"half")
@@ -268,21 +270,21 @@ def test_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
     with pytest.raises(OSError):
         run("sum", tmp_path, Settings(epochs=2))
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["model_1"]
-    assert (tmp_path / "model_1" / loop.WEIGHTS).read_bytes() == before
+    assert (tmp_path / "model_1" / checkpoints.WEIGHTS).read_bytes() == before
 
 
 def test_ctrl_c_while_a_model_is_loaded_is_not_lost(tmp_path, monkeypatch):
     """Keras itself goes on without the weights."""
     model = ConvTokenizer({"kind": "finite_scalar", "levels": [4, 4]}, width=8)
     model.build()
-    loop.save_checkpoint(model, tmp_path, "Model", 1, {})
+    checkpoints.save_checkpoint(model, tmp_path, "Model", 1, {})
 
     def interrupted(self, input_shape=None):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ConvTokenizer, "build", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        loop.load_checkpoint(tmp_path, "Model", "tokenizer_training.py")
+        checkpoints.load_checkpoint(tmp_path, "Model", "tokenizer_training.py")
 
 
 def test_schedule_rises_stays_and_falls():

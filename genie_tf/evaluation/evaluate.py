@@ -36,7 +36,7 @@ from genie_tf.files import alone, write_json, write_whole
 from genie_tf.pictures import grid
 from genie_tf.stages import actions_for_tokenizer, held_frames, load_tokenizer, train_judge
 from genie_tf.training.backend import compiled
-from genie_tf.training.loop import latest_checkpoint, load_checkpoint
+from genie_tf.training.checkpoints import latest_checkpoint, load_checkpoint
 from genie_tf.world import World, adopt
 
 PLAY_STEPS = 100

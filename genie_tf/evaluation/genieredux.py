@@ -10,7 +10,7 @@ from genie_tf.evaluation.frames import DELTA_AT
 from genie_tf.evaluation.metrics import mean_figure, paired_distance, psnr, ssim
 from genie_tf.evaluation.rollouts import BATCH, PROMPT, Moments, another, load_moments, reconstructed, rollout
 from genie_tf.files import alone, write_json
-from genie_tf.training.loop import latest_checkpoint
+from genie_tf.training.checkpoints import latest_checkpoint
 from genie_tf.world import World
 
 PAPER = {  # FID, PSNR, SSIM, delta PSNR; arXiv 2409.06445: CoinRun of 2018, 8 A100 for four days per model

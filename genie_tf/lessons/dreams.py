@@ -16,7 +16,7 @@ from genie_tf.lessons.panels import WIDTH, left_out, picture
 from genie_tf.lessons.tokens import films
 from genie_tf.stages import latent_actions_of, load_tokenizer, tokenized
 from genie_tf.training.backend import compiled
-from genie_tf.training.loop import load_checkpoint
+from genie_tf.training.checkpoints import load_checkpoint
 from genie_tf.world import World
 
 TOKENS = "viridis"

@@ -18,7 +18,7 @@ from genie_tf.evaluation.metrics import psnr, ssim
 from genie_tf.evaluation.rollouts import HORIZON, PROMPT, Moments, load_moments, reconstructed, rollout
 from genie_tf.latent_action import FRAMES
 from genie_tf.lessons.panels import WIDTH, Table, left_out, picture, pictures
-from genie_tf.training.loop import load_checkpoint
+from genie_tf.training.checkpoints import load_checkpoint
 
 MEANINGS = {
     r"tokenizer\.psnr": "sharpness of the tokenizer alone, in dB: higher is better, and the dream can't be sharper",

@@ -7,7 +7,7 @@ from genie_tf.errors import UserError
 from genie_tf.latent_action.keymap import save_keymap
 from genie_tf.play.session import Session
 from genie_tf.play.window import Window
-from genie_tf.training.loop import latest_checkpoint
+from genie_tf.training.checkpoints import latest_checkpoint
 
 USUAL = ("a", "d", "w", "s", "space")  # keys for the latent actions of a recording without controls
 SHOWN = 12  # held actions of a rollout in the calibration, before it starts from another prompt

@@ -15,7 +15,7 @@ from genie_tf.play.player import Player
 from genie_tf.play.scene import Scene
 from genie_tf.play.session import Session, guess_threshold
 from genie_tf.play.window import Window
-from genie_tf.training.loop import latest_checkpoint
+from genie_tf.training.checkpoints import latest_checkpoint
 
 LOOK = 1 / 60  # seconds between two drawings
 POLL = 0.003  # seconds between two looks at the keys

@@ -135,7 +135,7 @@ class ReconstructionLoss(layers.Layer):
 
     The same sum of losses trains the discriminator D. No gradient of D's own losses flows to the reconstruction x. The tokenizer's
     term is D(stop_gradient(x)) - D(x). Its value is 0. It has the gradient of -D(x) with respect to x, and its gradients with
-    respect to D's weights cancel. `genie_tf.training.loop.make_optimizer` gives D an optimizer of its own.
+    respect to D's weights cancel. `genie_tf.training.optimizer.make_optimizer` gives D an optimizer of its own.
 
     The discriminator's regularizer pulls its logits for recorded frames to the moving average of its logits for reconstructed
     frames, and vice versa.
