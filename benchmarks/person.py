@@ -7,23 +7,20 @@ The models have the demo's size; they are hardly trained, which does not change 
 import contextlib
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import websocket
-from PIL import Image, ImageGrab
 from tqdm import tqdm
 
 from benchmarks.data import row
+from benchmarks.desk import Chromium, Page, Screen, wait_for
 from benchmarks.memory import CONFIG, ROOT, STAGES, peak_of
 from benchmarks.models import alone
 from genie_tf.cli import parse
@@ -49,11 +46,6 @@ def world() -> tempfile.TemporaryDirectory:
     return folder
 
 
-def needs(*programs: str) -> None:
-    if missing := [name for name in programs if not shutil.which(name)]:
-        raise UserError(f"{' and '.join(missing)} is missing: make screen")
-
-
 @contextlib.contextmanager
 def played(folder: str, *options: str, **environment: str):
     """`dream_play_tf.py` while it runs in a folder."""
@@ -68,124 +60,35 @@ def played(folder: str, *options: str, **environment: str):
         process.wait()
 
 
-def wait_for(found, what: str, pause: float = 0.05):
-    """Wait until a function returns something true, and return it. Between two calls it waits for `pause` seconds."""
-    end = time.monotonic() + 180
-    while time.monotonic() < end:
-        if result := found():
-            return result
-        time.sleep(pause)
-    raise UserError(f"no {what} within three minutes")
-
-
-class Screen:
-    """An X server without a monitor, and a person before it."""
-
-    def __init__(self, width: int, height: int):
-        needs("Xvfb", "xdotool")
-        read, write = os.pipe()
-        options = ["-displayfd", str(write), "-screen", "0", f"{width}x{height}x24", "-noreset"]
-        self.server = subprocess.Popen(["Xvfb", *options], pass_fds=[write], stderr=subprocess.DEVNULL)
-        os.close(write)
-        with os.fdopen(read) as told:
-            self.display = ":" + told.readline().strip()
-        environment = os.environ | {"DISPLAY": self.display}
-        self.hand = subprocess.Popen(["xdotool", "-"], stdin=subprocess.PIPE, text=True, env=environment)
-
-    def key(self, kind: str, key: str) -> None:
-        """Press or release a key at once: a process of its own would take some time to start."""
-        assert self.hand.stdin is not None
-        self.hand.stdin.write(f"{kind} {key}\n")
-        self.hand.stdin.flush()
-
-    def do(self, *words: str) -> str:
-        """A command of xdotool."""
-        environment = os.environ | {"DISPLAY": self.display}
-        return subprocess.run(["xdotool", *words], env=environment, capture_output=True, text=True).stdout
-
-    def window(self) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom of the window, once it is there."""
-        number = wait_for(lambda: self.do("search", "--onlyvisible", "--class", "."), "window").split()[-1]
-        place = dict(line.split("=") for line in self.do("getwindowgeometry", "--shell", number).split())
-        x, y, width, height = (int(place[name]) for name in ("X", "Y", "WIDTH", "HEIGHT"))
-        return x, y, x + width, y + height
-
-    def look(self, left: int, top: int, right: int, bottom: int) -> Image.Image:
-        return ImageGrab.grab((left, top, right, bottom), xdisplay=self.display).convert("RGB")
-
-    def close(self) -> None:
-        self.hand.kill()
-        self.hand.wait()
-        self.server.terminate()
-        self.server.wait()
-
-
 def window() -> dict:
     """Milliseconds from a key, pressed at a random time, to the first picture under it in the window. Limit: 80."""
-    screen, rng, latencies = Screen(640, 600), np.random.default_rng(0), []
-    try:
-        with played(world().name, DISPLAY=screen.display, SDL_VIDEODRIVER="x11"):
-            left, _, _, bottom = screen.window()
+    rng, latencies = np.random.default_rng(0), []
+    with contextlib.closing(Screen(640, 600)) as screen, played(world().name, DISPLAY=screen.display, SDL_VIDEODRIVER="x11"):
+        shown = wait_for(screen.windows, "window")[-1]
+        left, _, _, bottom = screen.place(shown)
 
-            def named() -> np.ndarray:
-                """The name of the key in the window's line of text."""
-                return np.asarray(screen.look(left, bottom - 24, left + 50, bottom).convert("L")) > 128
+        def named() -> np.ndarray:
+            """The name of the key in the window's line of text."""
+            return np.asarray(screen.look(left, bottom - 24, left + 50, bottom).convert("L")) > 128
 
-            def press(key: str, until: np.ndarray) -> float:
-                """Hold a key until the window names it. Returns milliseconds."""
-                begin = time.perf_counter()
-                screen.key("keydown", key)
-                wait_for(lambda: (named() == until).all(), f"picture under {key}", LOOK)
-                return 1000 * (time.perf_counter() - begin)
+        def press(key: str, until: np.ndarray) -> float:
+            """Hold a key until the window names it. Returns milliseconds."""
+            begin = time.perf_counter()
+            screen.key("keydown", key)
+            wait_for(lambda: (named() == until).all(), f"picture under {key}", LOOK)
+            return 1000 * (time.perf_counter() - begin)
 
-            seen: dict[str, np.ndarray] = {}
-            for key in ("a", "d"):  # what the window shows for each key, once it runs
-                screen.key("keydown", key)
-                time.sleep(2 if seen else 20)
-                seen[key] = named()
-                screen.key("keyup", key)
-            for key in "ad" * (PRESSES // 2):
-                time.sleep(float(rng.uniform(0.5, 1)))
-                latencies.append(press(key, seen[key]))
-                screen.key("keyup", key)
-    finally:
-        screen.close()
+        seen: dict[str, np.ndarray] = {}
+        for key in ("a", "d"):  # what the window shows for each key, once it runs
+            screen.key("keydown", key)
+            time.sleep(2 if seen else 20)
+            seen[key] = named()
+            screen.key("keyup", key)
+        for key in "ad" * (PRESSES // 2):
+            time.sleep(float(rng.uniform(0.5, 1)))
+            latencies.append(press(key, seen[key]))
+            screen.key("keyup", key)
     return row([float(np.quantile(latencies, 0.95))], [LIMIT], "ms from a key to its picture in the window, 95th percentile")
-
-
-class Page:
-    """A tab of a Chromium without a monitor, over the DevTools protocol."""
-
-    def __init__(self, address: str, folder: str):
-        needs("chromium")
-        flags = ["--headless=new", "--no-sandbox", "--remote-debugging-port=0", f"--user-data-dir={folder}", "--disable-gpu"]
-        self.process = subprocess.Popen(["chromium", *flags, "about:blank"], stderr=subprocess.PIPE, text=True)
-        assert self.process.stderr is not None
-        port = next(found[1] for line in self.process.stderr if (found := re.search(r"ws://[^:]*:(\d+)/", line)))
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
-        tabs = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json"))
-        tab = next(tab for tab in tabs if tab["type"] == "page")
-        self.socket = websocket.create_connection(tab["webSocketDebuggerUrl"], suppress_origin=True, timeout=60)
-        self.calls = 0
-        self.call("Page.navigate", url=address)
-
-    def call(self, method: str, **parameters) -> dict:
-        self.calls += 1
-        self.socket.send(json.dumps({"id": self.calls, "method": method, "params": parameters}))
-        while (answer := json.loads(self.socket.recv())).get("id") != self.calls:
-            pass
-        return answer.get("result", {})
-
-    def run(self, script: str):
-        return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
-
-    def key(self, kind: str, key: str) -> None:
-        self.call("Input.dispatchKeyEvent", type=kind, key=key, text=key if kind == "keyDown" else "")
-
-    def close(self) -> None:
-        self.socket.close()
-        self.process.terminate()
-        self.process.wait()
 
 
 MEASURE = """
@@ -202,19 +105,15 @@ look();
 def browser() -> dict:
     """Milliseconds from a key, pressed at a random time, to the first picture under it on the page. Limit: 80."""
     rng = np.random.default_rng(0)
-    with played(world().name, "--browser", "--port", "0") as process, tempfile.TemporaryDirectory() as folder:
-        page = Page(address_of(process), folder)
-        try:
-            wait_for(lambda: page.run("document.body.dataset.step > 2"), "dream on the page")
-            page.run(MEASURE)
-            for press in range(PRESSES):
-                page.key("keyDown", "ad"[press % 2])
+    with played(world().name, "--browser", "--port", "0") as process, contextlib.closing(Chromium()) as chromium:
+        page = Page(chromium.address)
+        page.open(address_of(process))
+        page.run(MEASURE)
+        for press in range(PRESSES):
+            for kind in ("keyDown", "keyUp"):
+                page.key("ad"[press % 2], kind)
                 time.sleep(float(rng.uniform(0.5, 1)))
-                page.key("keyUp", "ad"[press % 2])
-                time.sleep(float(rng.uniform(0.5, 1)))
-            latencies = page.run("took")
-        finally:
-            page.close()
+        latencies = page.run("took")
     if len(latencies) < PRESSES // 2:
         raise UserError(f"only {len(latencies)} of {PRESSES} keys were answered")
     return row([float(np.quantile(latencies, 0.95))], [LIMIT], "ms from a key to its picture on the page, 95th percentile")

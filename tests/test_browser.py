@@ -20,6 +20,7 @@ import websocket
 from conftest import ROOT, copied, refused, wait_for
 from fuzz_browser import Client, fuzz
 
+from benchmarks.desk import Chromium, Page
 from genie_tf.config import Config, DynamicsConfig
 from genie_tf.errors import UserError
 from genie_tf.files import write_json
@@ -213,44 +214,8 @@ def test_broken_messages_and_pictures_are_answered_and_others_play_on(address):
 # In a browser --------------------------------------------------------------------------------------
 
 
-class Page:
-    """A tab of a headless Chromium, driven over the DevTools protocol."""
-
-    def __init__(self, browser: str):
-        request = urllib.request.Request(f"http://{browser}/json/new?about:blank", method="PUT")
-        with urllib.request.urlopen(request) as answer:
-            target = json.load(answer)
-        self.socket = websocket.create_connection(target["webSocketDebuggerUrl"], timeout=60, suppress_origin=True)
-        self.calls = 0
-
-    def call(self, method: str, **parameters) -> dict:
-        self.calls += 1
-        self.socket.send(json.dumps({"id": self.calls, "method": method, "params": parameters}))
-        while True:
-            answer = json.loads(self.socket.recv())
-            if answer.get("id") == self.calls:
-                assert "error" not in answer, answer
-                return answer["result"]
-
-    def run(self, script: str):
-        """The value of an expression of JavaScript."""
-        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def wait(self, script: str) -> None:
-        wait_for(lambda: self.run(script), 60)
-
-    def open(self, address: str, width: int = 1000, height: int = 700, phone: bool = False) -> None:
-        """Load the page in a screen of this size, and wait for its dream."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
-        self.call("Emulation.setTouchEmulationEnabled", enabled=phone, maxTouchPoints=5)
-        self.call("Page.navigate", url=address)
-        self.call("Page.bringToFront")
-        self.wait("document.readyState === 'complete' && document.body.dataset.step > 0")
-
-    def key(self, key: str, kind: str = "keyDown") -> None:
-        self.call("Input.dispatchKeyEvent", type=kind, key=key, text=key if kind == "keyDown" and len(key) == 1 else "")
+class Dream(Page):
+    """The page of a dream."""
 
     def touch(self, *buttons: str) -> None:
         """Lay a finger on each of these buttons, and lift all others."""
@@ -268,17 +233,10 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
+def pages():
     """Two tabs. They keep their places in the room from test to test."""
-    folder = tmp_path_factory.mktemp("chromium")
-    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", f"--user-data-dir={folder}"]
-    browser = subprocess.Popen(["chromium", *options, "about:blank"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    port = folder / "DevToolsActivePort"
-    wait_for(lambda: port.exists() and port.read_text().count("\n"))
-    name = f"127.0.0.1:{port.read_text().split()[0]}"
-    yield Page(name), Page(name)
-    browser.terminate()
-    browser.wait(30)
+    with contextlib.closing(Chromium()) as chromium:
+        yield Dream(chromium.address), Dream(chromium.address)
 
 
 @needs_chromium

@@ -1,17 +1,16 @@
 """The windows as a person has them: a real X server, keys pressed from outside, the picture read from the screen."""
 
+import contextlib
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
 from conftest import ROOT, copied, start, wait_for
-from PIL import ImageGrab
 
+from benchmarks.desk import Screen
 from genie_tf.episodes.dataset import Episodes
 
 pytestmark = pytest.mark.skipif(
@@ -19,31 +18,22 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class Screen:
-    """An X server without a monitor, and a person before it."""
-
-    def __init__(self, display: str):
-        self.display = display
-
-    def hand(self, *command: str) -> str:
-        done = subprocess.run(["xdotool", *command], env=os.environ | {"DISPLAY": self.display}, capture_output=True, text=True)
-        return done.stdout
+class Person(Screen):
+    """A person before a screen."""
 
     def open(self, place, script: str, *options: str):
         """Start a script, and wait for its window."""
         command = [sys.executable, str(ROOT / script), "--config", "tiny.yaml", *options]
         process = start(place, *command, DISPLAY=self.display, SDL_VIDEODRIVER="x11")
-        wait_for(lambda: self.hand("search", "--onlyvisible", "--class", ".") or process.poll() is not None)
+        wait_for(lambda: self.windows() or process.poll() is not None)
         assert process.poll() is None, (process.returncode, process.stderr.read())
         return process
 
-    def look(self) -> dict[str, np.ndarray]:
+    def sees(self) -> dict[str, np.ndarray]:
         """What the window shows: `picture` uint8 (H, W, 3), and `words` uint8 (24, W, 3), its line of text."""
-        windows = self.hand("search", "--onlyvisible", "--class", ".").split()
+        windows = self.windows()
         assert windows, "the window is gone"
-        place = dict(line.split("=") for line in self.hand("getwindowgeometry", "--shell", windows[-1]).split())
-        x, y, width, height = (int(place[name]) for name in ("X", "Y", "WIDTH", "HEIGHT"))
-        seen = np.asarray(ImageGrab.grab((x, y, x + width, y + height), xdisplay=self.display).convert("RGB"))
+        seen = np.asarray(self.look(*self.place(windows[-1])))
         return {"picture": seen[:-24], "words": seen[-24:]}
 
     def press(self, *keys: str) -> None:
@@ -55,14 +45,8 @@ class Screen:
 
 @pytest.fixture(scope="module")
 def screen():
-    read, write = os.pipe()
-    options = ["-screen", "0", "640x480x24", "-nolisten", "tcp", "-noreset"]  # while it resets it refuses clients
-    server = subprocess.Popen(["Xvfb", "-displayfd", str(write), *options], pass_fds=[write], stderr=subprocess.DEVNULL)
-    os.close(write)
-    with os.fdopen(read) as display:
-        yield Screen(":" + display.readline().strip())
-    server.terminate()
-    server.wait()
+    with contextlib.closing(Person(640, 480)) as screen:
+        yield screen
 
 
 def shown(screen, part: str, other: np.ndarray | None = None) -> np.ndarray:
@@ -70,7 +54,7 @@ def shown(screen, part: str, other: np.ndarray | None = None) -> np.ndarray:
     seen = []
 
     def there():
-        seen.append(screen.look()[part])
+        seen.append(screen.sees()[part])
         return seen[-1].std() > 5 and (other is None or seen[-1].shape != other.shape or (seen[-1] != other).any())
 
     wait_for(there)
@@ -106,11 +90,11 @@ def test_a_person_plays_the_game_and_is_recorded(place, screen):
 
 def still(screen) -> np.ndarray:
     """The picture of a window that does not change any more, uint8 (H, W, 3)."""
-    seen = [screen.look()["picture"]]
+    seen = [screen.sees()["picture"]]
 
     def rests():
         time.sleep(0.3)
-        seen.append(screen.look()["picture"])
+        seen.append(screen.sees()["picture"])
         return seen[-1].shape == seen[-2].shape and (seen[-1] == seen[-2]).all()
 
     wait_for(rests)
@@ -137,13 +121,13 @@ def test_a_person_plays_the_dream_in_a_window(dream, screen):
     names = []
     for pressed in (["d"], ["w"], ["a"], ["w", "d"], ["1"]):
         screen.press(*pressed)
-        wait_for(lambda: (screen.look()["words"][key] != none).any())
+        wait_for(lambda: (screen.sees()["words"][key] != none).any())
         time.sleep(0.2)  # the second of two keys
-        names.append(screen.look()["words"][key].tobytes())
+        names.append(screen.sees()["words"][key].tobytes())
         screen.release(*pressed)
-        wait_for(lambda: (screen.look()["words"][key] == none).all())
+        wait_for(lambda: (screen.sees()["words"][key] == none).all())
     assert len(set(names)) == 5, "each key is named by its own word"
-    before = screen.look()["picture"]
+    before = screen.sees()["picture"]
     screen.hand("key", "r")
     shown(screen, "picture", before)
 
@@ -166,7 +150,7 @@ def test_a_person_pauses_goes_back_compares_and_records(dream, screen):
     assert (frames == prompt[::2, ::2]).all(axis=(1, 2, 3)).any()
 
     key("b")
-    wait_for(lambda: (screen.look()["picture"][:, :128] == prompt).all())
+    wait_for(lambda: (screen.sees()["picture"][:, :128] == prompt).all())
     both = still(screen)
     assert both.shape == (128, 260, 3)
     np.testing.assert_array_equal(both[:, 132:], prompt)  # the real game is at this very moment
@@ -182,12 +166,12 @@ def test_a_person_pauses_goes_back_compares_and_records(dream, screen):
 
     windows = screen.hand("search", "--onlyvisible", "--class", ".").split()
     screen.hand("windowsize", windows[-1], "300", "230")  # 206 rows: three screen pixels for each
-    wait_for(lambda: screen.look()["picture"].shape == (206, 300, 3))
+    wait_for(lambda: screen.sees()["picture"].shape == (206, 300, 3))
     big = still(screen)
     np.testing.assert_array_equal(big[7:199, 54:246], alone[::2, ::2].repeat(3, axis=0).repeat(3, axis=1))
     assert not big[:7].any() and not big[:, :54].any()
 
-    words = screen.look()["words"]
+    words = screen.sees()["words"]
     screen.hand("key", "F5")
     shown(screen, "words", words)
     screen.press("d")
