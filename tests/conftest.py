@@ -128,6 +128,7 @@ def plain_graphs():
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     gc.collect()
     gc.freeze()  # clearing Keras's session after each script collects garbage: the libraries' objects are never it
+    gc.set_threshold(100_000)  # tracing makes many objects, and few of them are garbage
 
 
 @pytest.fixture(scope="session", autouse=True)
