@@ -151,9 +151,9 @@ def pack(source: Path, target: Path) -> int:
     with zipfile.ZipFile(source) as archive, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
         with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as weights, h5py.File(half, "w") as into:
             copy(weights, into)
-        for name in ("metadata.json", "config.json"):
-            packed.writestr(name, archive.read(name))
-        packed.writestr("model.weights.h5", half.getvalue())
+        parts = {name: archive.read(name) for name in ("metadata.json", "config.json")} | {"model.weights.h5": half.getvalue()}
+        for name, part in parts.items():  # without the time of packing: a model that did not change gives the same file
+            packed.writestr(zipfile.ZipInfo(name), part, zipfile.ZIP_DEFLATED)
     return count
 
 

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import time
 import zipfile
 
 import h5py
@@ -52,7 +53,8 @@ def weights_of(file) -> dict[str, np.ndarray]:
     return found
 
 
-def test_the_weights_are_those_of_the_trained_world_in_half_the_bytes(shipped, tiny):
+def test_the_weights_are_those_of_the_trained_world_in_half_the_bytes(shipped, tiny, tmp_path, monkeypatch):
+    from genie_tf.shipping import pack
     from genie_tf.training.checkpoints import checkpoint_file, load_checkpoint
 
     for prefix, made_by in MADE_BY.items():
@@ -65,6 +67,9 @@ def test_the_weights_are_those_of_the_trained_world_in_half_the_bytes(shipped, t
         assert packed and packed.keys() == {name for name in trained if not name.startswith("optimizer")}
         for name, values in packed.items():
             np.testing.assert_allclose(values, trained[name], rtol=1e-3, atol=1e-6)
+    monkeypatch.setattr(time, "localtime", lambda *_: time.struct_time((2001, 1, 1, 0, 0, 0, 0, 1, 0)))
+    pack(file, tmp_path / "again.keras")
+    assert (tmp_path / "again.keras").read_bytes() == small.read_bytes(), "the same model at another time is the same file"
     model, _ = load_checkpoint(small.parent.parent, prefix, made_by)
     assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
 
