@@ -147,6 +147,9 @@ def _read_yaml(file: Path) -> dict:
     """The sections of a settings file."""
     try:
         values = yaml.safe_load(file.read_text())
+    except FileNotFoundError as error:
+        there = ", ".join(map(str, sorted(file.parent.glob("*.yaml")))) or f"none in {file.parent}"
+        raise UserError(f"there is no --config {file}; there are {there}") from error
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"can't read --config {file}: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(values, dict) or not all(isinstance(part, dict) for name, part in values.items() if name != "world"):

@@ -155,16 +155,16 @@ def test_shipped_settings_are_read_whole(config):
     assert all(parsed.__dict__.values()) and parsed.world == config.stem
 
 
+def test_a_config_that_is_not_there_is_refused_with_those_that_are(tmp_path):
+    (tmp_path / "ball.yaml").write_text("world: ball")
+    for file, there in (("bell.yaml", "there are .*ball.yaml"), ("none/ball.yaml", "there are none in .*none")):
+        with pytest.raises(UserError, match=f"there is no --config .*{file}; {there}"):
+            parse("test", arguments=["--config", str(tmp_path / file)])
+
+
 def test_noise_can_be_left_out():
-    arguments = [
-        "--config",
-        str(ROOT / "configs" / "coinrun_plain.yaml"),
-        "--tokenizer.noise",
-        "0",
-        "--dynamics.picture_noise",
-        "0",
-    ]
-    settings = parse("test", arguments=arguments)[0]
+    arguments = ["--config", str(ROOT / "configs" / "coinrun_plain.yaml"), "--tokenizer.noise", "0"]
+    settings = parse("test", arguments=[*arguments, "--dynamics.picture_noise", "0"])[0]
     assert settings.tokenizer.noise == settings.dynamics.picture_noise == 0
     with pytest.raises(UserError, match=r"--tokenizer.noise -0.1: it must be 0 or more"):
         parse("test", arguments=[*arguments[:3], "-0.1"])
