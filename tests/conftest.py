@@ -135,6 +135,8 @@ def plain_graphs():
 @pytest.fixture(scope="session", autouse=True)
 def known_models():
     """Read a model's file once. The scripts of a test read the same models again and again, and building one takes a second."""
+    import keras
+
     from genie_tf.episodes.codes import fingerprint
     from genie_tf.training import checkpoints
 
@@ -144,9 +146,9 @@ def known_models():
         file = checkpoint / checkpoints.WEIGHTS
         if optimizer or not file.exists():
             return read(checkpoint, made_by, optimizer)
-        content = fingerprint(file)
-        model = known.pop(content, None) or read(checkpoint, made_by, optimizer)[0]
-        known[content] = model  # the last one used is the last one forgotten
+        name = fingerprint(file), keras.config.dtype_policy().name  # its layers take the arithmetic of the moment
+        model = known.pop(name, None) or read(checkpoint, made_by, optimizer)[0]
+        known[name] = model  # the last one used is the last one forgotten
         if len(known) > MODELS:
             known.pop(next(iter(known)))
         return model, file
