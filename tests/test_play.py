@@ -12,6 +12,7 @@ from conftest import COINRUN, wait_for
 from keras import ops
 from PIL import Image
 
+from genie_tf import signals
 from genie_tf.cli import parse, run
 from genie_tf.episodes.controls import chord, control_of
 from genie_tf.episodes.dataset import Episodes
@@ -243,6 +244,7 @@ def test_an_interrupt_that_a_library_turns_into_its_own_error_still_ends_as_an_i
         with pytest.raises(SystemExit) as left:
             run(main)
     finally:
+        signals.received = 0  # otherwise the next training of this process stops
         signal.signal(signal.SIGINT, before)
     assert left.value.code == 130 and "stopped" in capsys.readouterr().err
 
