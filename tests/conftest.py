@@ -43,7 +43,6 @@ judge: {width: 8, epochs: 1, steps_per_epoch: 4, batch_size: 8}
 dynamics: {width: 32, depth: 2, heads: 2, epochs: 2, steps_per_epoch: 4, batch_size: 4}
 play: {evaluation_windows: 8, sampling_steps: 2, scale: 2, frames_per_second: 50}
 """
-MODELS = 9  # of three worlds
 METRICS = ("psnr", "ssim")
 ROWS = ("", "_keys", "_random", "_copy", "_tokenizer")
 FIGURES = {  # of every world whose actions are known; a long dream's game may be over before
@@ -130,30 +129,6 @@ def plain_graphs():
     gc.collect()
     gc.freeze()  # clearing Keras's session after each script collects garbage: the libraries' objects are never it
     gc.set_threshold(100_000)  # tracing makes many objects, and few of them are garbage
-
-
-@pytest.fixture(scope="session", autouse=True)
-def known_models():
-    """Read a model's file once. The scripts of a test read the same models again and again, and building one takes a second."""
-    import keras
-
-    from genie_tf.episodes.codes import fingerprint
-    from genie_tf.training import checkpoints
-
-    read, known = checkpoints.load_model, {}
-
-    def load_model(checkpoint, made_by, optimizer):
-        file = checkpoint / checkpoints.WEIGHTS
-        if optimizer or not file.exists():
-            return read(checkpoint, made_by, optimizer)
-        name = fingerprint(file), keras.config.dtype_policy().name  # its layers take the arithmetic of the moment
-        model = known.pop(name, None) or read(checkpoint, made_by, optimizer)[0]
-        known[name] = model  # the last one used is the last one forgotten
-        if len(known) > MODELS:
-            known.pop(next(iter(known)))
-        return model, file
-
-    checkpoints.load_model = load_model
 
 
 @pytest.fixture(scope="session", autouse=True)
