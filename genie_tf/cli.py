@@ -148,8 +148,8 @@ def _read_yaml(file: Path) -> dict:
     try:
         values = yaml.safe_load(file.read_text())
     except FileNotFoundError as error:
-        there = ", ".join(map(str, sorted(file.parent.glob("*.yaml")))) or f"none in {file.parent}"
-        raise UserError(f"there is no --config {file}; there are {there}") from error
+        there = ", ".join(sorted(each.name for each in file.parent.glob("*.yaml"))) or "no other settings"
+        raise UserError(f"--config {file}: there is no such file; in {file.parent} there are {there}") from error
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"can't read --config {file}: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(values, dict) or not all(isinstance(part, dict) for name, part in values.items() if name != "world"):

@@ -157,8 +157,8 @@ def test_shipped_settings_are_read_whole(config):
 
 def test_a_config_that_is_not_there_is_refused_with_those_that_are(tmp_path):
     (tmp_path / "ball.yaml").write_text("world: ball")
-    for file, there in (("bell.yaml", "there are .*ball.yaml"), ("none/ball.yaml", "there are none in .*none")):
-        with pytest.raises(UserError, match=f"there is no --config .*{file}; {there}"):
+    for file, there in (("bell.yaml", "ball.yaml"), ("none/ball.yaml", "no other settings")):
+        with pytest.raises(UserError, match=f"--config .*{file}: there is no such file; in .* there are {there}"):
             parse("test", arguments=["--config", str(tmp_path / file)])
 
 

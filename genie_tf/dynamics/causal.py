@@ -63,7 +63,7 @@ class CausalDynamics(TokenTransformer):
     def build(self, input_shape=None):
         for block in self.blocks:
             block.build((None, None, self.width))
-        self.compute_output_spec(self.symbolic_inputs(), training=True)  # in validation it predicts twice
+        self.compute_output_spec(self.symbolic_inputs(), training=True)  # a validation would predict twice
 
     def embed(self, tokens_BTN, led_by_BT, before_BTND=None):
         """Embeddings (B, T, 1 + N, D): first the action that led to each frame, then the frame's tokens.

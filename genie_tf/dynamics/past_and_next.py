@@ -29,7 +29,7 @@ class PastAndNext(TokenTransformer):
     def build(self, input_shape=None):
         for block in self.blocks:
             block.build((None, None, self.tokens + 1, self.width))
-        self.compute_output_spec(self.symbolic_inputs(), training=True)  # in validation it predicts twice
+        self.compute_output_spec(self.symbolic_inputs(), training=True)  # a validation would predict twice
 
     def embed_past(self, tokens_BTN):
         """Embeddings (B, T, N, D) of the tokens of past frames."""
