@@ -43,7 +43,7 @@ demo: setup ## record, train, evaluate: a world to play, in about 30 minutes on 
 games: setup ## install the extra for Gymnasium's games: Atari, MiniGrid
 	@$(RUN) -m pip install --disable-pip-version-check -q -r requirements-games.txt
 
-cluster: setup ## install the extra for recording on a Ray cluster
+cluster: setup ## install the extra for recording and tokenizing on a Ray cluster
 	@$(RUN) -m pip install --disable-pip-version-check -q -r requirements-cluster.txt
 
 agent: setup ## install the extra for the trained agent: PyTorch, stable-baselines3

@@ -1,31 +1,33 @@
-"""Share the work of `extract.py` among the machines of a Ray cluster."""
+"""Share work among the machines of a Ray cluster: recording, importing and exporting videos, tokenizing."""
 
 import logging
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from genie_tf.errors import UserError
 
+Share = TypeVar("Share")
 ROOT = Path(__file__).parent.parent
 SHARES = 8  # for each processor of the cluster, so that a share that is done again is a small one
 PATIENCE = 10.0  # seconds
 RETRIES = 5  # of a share whose process or machine is lost
 
 
-def on_cluster(address: str, work: Callable[[int, int], None], workers: int) -> None:
-    """Call `work(worker, workers)` for every worker, in processes of the cluster, and wait.
+def on_cluster(address: str, work: Callable[[int, int], Share], workers: int = 1) -> Iterator[Share]:
+    """Call `work(worker, workers)` for every worker, in processes of the cluster, and yield what the calls return, as they end.
 
     The current folder and the project must be on a file system that all machines share, under the same path. A share whose process
     or machine is lost is done again by another one.
 
     Args:
         address: Address of the cluster: "auto" for the one of this machine, "local" for one that ends with this process.
-        work: Does one worker's share of the work.
+        work: Does one worker's share of the work. It is a function of a module, or `functools.partial` of one.
         workers: Number of shares. 1: 8 for each processor of the cluster.
 
     Raises:
@@ -36,16 +38,17 @@ def on_cluster(address: str, work: Callable[[int, int], None], workers: int) -> 
     except ImportError as error:
         raise UserError("--ray: Ray is not installed here, pip install -r requirements-cluster.txt") from error
     folder, path = os.getcwd(), os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    variables = {"PYTHONPATH": path} | {name: os.environ[name] for name in ("KERAS_BACKEND",) if name in os.environ}
 
     @ray.remote(num_cpus=1, max_retries=RETRIES)
-    def share(worker: int, workers: int) -> None:
+    def share(worker: int, workers: int):
         os.chdir(folder)
-        work(worker, workers)
+        return work(worker, workers)
 
     try:
         if host := re.fullmatch(r"(?:ray://)?(.+):(\d+)", address):  # Ray itself tries for a quarter of an hour
             socket.create_connection((host[1], int(host[2])), PATIENCE).close()
-        ray.init(address, logging_level=logging.ERROR, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
+        ray.init(address, logging_level=logging.ERROR, log_to_driver=False, runtime_env={"env_vars": variables})
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"--ray {address}: there is no cluster here, start one with `ray start --head`") from error
     try:
@@ -55,7 +58,7 @@ def on_cluster(address: str, work: Callable[[int, int], None], workers: int) -> 
         with tqdm(total=workers, desc=f"{processors} processors of the cluster", unit=" shares") as progress:
             while waiting:
                 done, waiting = ray.wait(waiting)
-                ray.get(done)
+                yield from ray.get(done)
                 progress.update(len(done))
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, UserError):

@@ -45,7 +45,8 @@ def extract(
         raise UserError("--ray records an agent, imports videos or exports them: leave it out here")
     if ray:
         work = functools.partial(extract, config, video=video, fps=fps, crop=crop, cut=cut, export=export, crf=crf)
-        on_cluster(ray, work, workers)
+        for _ in on_cluster(ray, work, workers):
+            pass
     elif describe:
         describe_recording(Path(describe))
     elif verify:

@@ -1,11 +1,15 @@
 """The trainings that scripts and notebooks call. They combine recordings, models and the training loop."""
 
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import keras
 import numpy as np
 from keras import ops
 
+from genie_tf.cluster import on_cluster
 from genie_tf.config import IDM_MODEL, JUDGE, TOKENIZER, Config, world_model
 from genie_tf.episodes.codes import cached_codes, codes_of_films, codes_of_rows, fingerprint
 from genie_tf.episodes.dataset import Episodes, spread
@@ -48,13 +52,14 @@ def held_frames(config: Config, guided: bool = False) -> int:
 
 
 @alone
-def train_tokenizer(config: Config, live: bool = False, devices: Devices = ONE):
+def train_tokenizer(config: Config, live: bool = False, devices: Devices = ONE, ray: str | None = None):
     """Train the tokenizer on the frames of `record/<world>/train`, then tokenize the recording.
 
     Args:
         config: The world; section `tokenizer`.
         live: Whether to show the figure of the training in a notebook.
         devices: The devices that train.
+        ray: Address of a Ray cluster that tokenizes. None: this process does it.
 
     Returns:
         The folder of the last checkpoint, `model/<world>/VQVAE_Model_<epochs>`.
@@ -92,7 +97,7 @@ def train_tokenizer(config: Config, live: bool = False, devices: Devices = ONE):
         live,
         devices,
     )
-    tokenized(config, episodes)
+    tokenized(config, episodes, ray)
     return checkpoint
 
 
@@ -101,21 +106,54 @@ def load_tokenizer(config: Config):
     return load_checkpoint(config.model_folder, TOKENIZER, "tokenizer_training.py")
 
 
-def tokenized(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
+def tokenized(config: Config, episodes: dict[str, Episodes], ray: str | None = None) -> dict[str, np.ndarray]:
     """Every row of recordings through the latest tokenizer, cached in its folder.
 
     If a token grid stands for S frames, the recordings must have every S-th frame. The tokens of a row stand for its frame and the
     frames between the row before and it.
 
+    Args:
+        config: The world.
+        episodes: The recordings.
+        ray: Address of a Ray cluster that does it. None: this process does it.
+
     Returns:
         For each recording a structured array (R,): `tokens` (N,), uint16 or uint32; and if tokens change the picture before,
         `picture` uint8 (H, W, 3), the tokenizer's own picture of the row, which the tokens of the next row change.
+
+    Raises:
+        UserError: the frames have another size, the latent actions are not those of the tokenizer, or the cluster fails.
     """
     tokenizer, file = load_tokenizer(config)
-    actions = actions_for_tokenizer(config, episodes) if tokenizer.needs_actions else None
+    actions = actions_for_tokenizer(config, episodes)
+
+    def of_one(split: str, recording: Episodes) -> np.ndarray:
+        recording.check_size(tokenizer.frame_size, file.parent)
+        tokens = _tokens(tokenizer, recording, actions[split])
+        if ray:
+            tokens = chain.from_iterable(on_cluster(ray, partial(_share_of_tokens, config, recording.folder, recording.every)))
+        return cached_codes("tokens", recording, file.parent, f"{fingerprint(file)} {_fields(tokenizer)}", tokens)
+
+    return {split: of_one(split, recording) for split, recording in episodes.items()}
+
+
+def _share_of_tokens(config: Config, folder: Path, every: int, worker: int, workers: int) -> list[tuple[int, np.ndarray]]:
+    """A worker's share of the tokens of a recording, as `_tokens` yields them, in a process of a cluster."""
+    tokenizer, _ = load_tokenizer(config)
+    recording = Episodes(folder, every)
+    return list(_tokens(tokenizer, recording, actions_for_tokenizer(config, {"": recording})[""], worker, workers))
+
+
+def _fields(tokenizer) -> list[tuple]:
+    """The fields of a row of `tokenized`."""
     fields: list[tuple] = [("tokens", np.promote_types(np.min_scalar_type(tokenizer.codes - 1), np.uint16), (tokenizer.tokens,))]
     if tokenizer.given:
         fields.append(("picture", np.uint8, (*tokenizer.frame_size, 3)))
+    return fields
+
+
+def _tokens(tokenizer, recording: Episodes, actions: np.ndarray, worker=0, workers=1) -> Iterator[tuple[int, np.ndarray]]:
+    """A worker's share of the rows of a recording, tokenized, for `cached_codes`. `actions` int (R,) lead on from each row."""
 
     def convert(frames, memory, led_by):
         encoded = tokenizer.encode(frames, memory, led_by)
@@ -124,29 +162,23 @@ def tokenized(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.nda
     encode, convert = compiled(tokenizer.encode), compiled(convert)
 
     def row(tokens, picture=None):
-        rows = np.empty(len(tokens), fields)
+        rows = np.empty(len(tokens), _fields(tokenizer))
         rows["tokens"] = ops.convert_to_numpy(tokens)
         if picture is not None:
             rows["picture"] = ops.convert_to_numpy(picture)
         return rows
 
-    def of_one(recording, actions):
-        def next_rows(frames, rows, memory):
-            led_by = np.zeros(len(rows), np.int32) if actions is None else actions[np.maximum(rows - 1, 0)].astype(np.int32)
-            tokens, memory = convert(ops.convert_to_tensor(frames), memory, ops.convert_to_tensor(led_by))
-            return row(tokens, tokenizer.context(memory)), memory
+    def next_rows(frames, rows, memory):
+        led_by = actions[np.maximum(rows - 1, 0)].astype(np.int32)
+        tokens, memory = convert(ops.convert_to_tensor(frames), memory, ops.convert_to_tensor(led_by))
+        return row(tokens, tokenizer.context(memory)), memory
 
-        def separate_rows(rows):
-            return row(encode(ops.convert_to_tensor(recording.frames(rows)))["tokens"])
+    def separate_rows(rows):
+        return row(encode(ops.convert_to_tensor(recording.frames(rows)))["tokens"])
 
-        recording.check_size(tokenizer.frame_size, file.parent)
-        if tokenizer.memory(1):
-            codes = codes_of_films(recording, tokenizer.memory, next_rows)
-        else:
-            codes = codes_of_rows(recording, 1, separate_rows)
-        return cached_codes("tokens", recording, file.parent, f"{fingerprint(file)} {fields}", codes)
-
-    return {split: of_one(recording, actions and actions[split]) for split, recording in episodes.items()}
+    if tokenizer.memory(1):
+        return codes_of_films(recording, tokenizer.memory, next_rows, worker=worker, workers=workers)
+    return codes_of_rows(recording, 1, separate_rows, worker=worker, workers=workers)
 
 
 def actions_for_tokenizer(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:

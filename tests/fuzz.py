@@ -274,7 +274,7 @@ def model_targets(folder: Path) -> dict[str, Target]:
     from genie_tf.dynamics.maskgit import MaskGitDynamics
     from genie_tf.latent_action.keymap import load_keymap, save_keymap
     from genie_tf.tokenizer.conv import ConvTokenizer
-    from genie_tf.training.checkpoints import FACTS, find_start, load_checkpoint, load_facts, save_checkpoint
+    from genie_tf.training.checkpoints import FACTS, find_start, load_facts, load_model, save_checkpoint
 
     facts = {"settings": {"a": 1}, "inputs": {"b": "c"}}
     models = {
@@ -290,7 +290,7 @@ def model_targets(folder: Path) -> dict[str, Target]:
 
         def load(prefix=prefix):
             keras.backend.clear_session()
-            load_checkpoint(folder, prefix, "train.py", optimizer=True)
+            load_model(folder / f"{prefix}_3", "train.py", optimizer=True)
 
         found[f"checkpoint_{prefix}"] = Target(350, folder / f"{prefix}_3" / "model.keras", load, odd_archive)
     checkpoint = folder / "world_model_3"

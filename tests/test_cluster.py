@@ -41,6 +41,20 @@ def test_a_lost_share_is_done_again_and_the_recording_is_that_of_one_worker(plac
     assert all(ours[name] == theirs[name] for name in theirs), "the same bytes"
 
 
+@pytest.mark.slow
+def test_a_cluster_tokenizes_and_the_tokens_are_those_of_one_process(copy):
+    pytest.importorskip("ray", reason="the extra of requirements-cluster.txt is not installed")
+    (file,) = (copy.folder / "model" / "tiny").glob("VQVAE_Model_*/tokens_tiny_train.npy")
+    before = file.read_bytes()
+    file.unlink()
+    process = start(copy, sys.executable, str(ROOT / "tokenizer_training.py"), "--config", "tiny.yaml", "--ray", "local")
+    wait_for(lambda: processes_of("ray::share"))
+    for worker in processes_of("ray::share"):
+        os.kill(worker, signal.SIGKILL)
+    assert process.wait(240) == 0, process.stderr.read()
+    assert file.read_bytes() == before
+
+
 def test_clusters_that_are_not_there(place, monkeypatch):
     refused(place.run("extract.py", "--describe", "record/x", "--ray", "auto"), "--ray", "leave it out")
     if importlib.util.find_spec("ray"):

@@ -1,6 +1,7 @@
 """Files between the stages that are damaged or missing, two runs at once, and what a killed run leaves behind."""
 
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -103,11 +104,24 @@ def test_codes_of_films_know_the_frames_before(tmp_path):
     def count(frames, rows, memory):
         return np.stack([frames[:, 0, 0, 0], memory], axis=1).astype(np.uint16), memory + 1
 
-    for batch in (2, 64):
-        codes = codes_of_films(episodes, lambda size: np.zeros(size, int), count, batch_size=batch)
-        found = cached_codes("codes", episodes, tmp_path, str(batch), codes)
+    for batch, workers in ((2, 1), (64, 1), (2, 2), (1, 8)):
+        shares = [
+            codes_of_films(episodes, lambda size: np.zeros(size, int), count, batch_size=batch, worker=worker, workers=workers)
+            for worker in range(workers)
+        ]
+        found = cached_codes("codes", episodes, tmp_path, f"{batch} {workers}", itertools.chain(*shares))
         expected = [(i, t) for i, length in enumerate(lengths) for t in range(length)]
         np.testing.assert_array_equal(found, expected)
+
+
+def test_workers_share_the_rows(tmp_path):
+    (tmp_path / "train").mkdir()
+    np.save(tmp_path / "train" / "a.npy", np.zeros(70, episode_dtype((64, 64))))
+    episodes = Episodes(tmp_path / "train")
+    for workers in (1, 3, 9):
+        shares = [list(codes_of_rows(episodes, 1, lambda rows: rows, 10, worker, workers)) for worker in range(workers)]
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+        np.testing.assert_array_equal(np.sort(np.concatenate([rows for share in shares for _, rows in share])), np.arange(70))
 
 
 def test_a_recording_s_damaged_settings_are_made_anew_or_refused(copy):

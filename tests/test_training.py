@@ -236,6 +236,15 @@ def test_the_precision_is_that_of_the_settings_or_the_faster_one_of_a_measuremen
     assert said[0] == "arithmetic: float32" and said[3] == f"arithmetic: float32, the faster here by {file}"
 
 
+def test_a_model_that_is_used_computes_in_float32_after_a_training_in_bfloat16(tmp_path):
+    with precision.under_policy("mixed_bfloat16"):
+        run("sum", tmp_path, Settings(epochs=1))
+        model, _ = checkpoints.load_checkpoint(tmp_path, "model", "test.py")
+        assert keras.mixed_precision.dtype_policy().name == "mixed_bfloat16"
+    assert keras.mixed_precision.dtype_policy().name == "float32"
+    assert model.head.compute_dtype == "float32"
+
+
 def test_averaged_weights_are_validated_and_saved_and_the_training_goes_on_from_the_others(tmp_path, monkeypatch):
     for module in (checkpoints, loop):
         monkeypatch.setattr(module, "discard", lambda *checkpoint: None)

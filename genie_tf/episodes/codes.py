@@ -73,7 +73,9 @@ def read_codes(codes: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.array((np.load(str(codes.filename), mmap_mode="r") if isinstance(codes, np.memmap) else codes)[rows])
 
 
-def codes_of_rows(episodes: Episodes, length: int, compute, batch_size: int = 256) -> Iterator[tuple[int, np.ndarray]]:
+def codes_of_rows(
+    episodes: Episodes, length: int, compute, batch_size: int = 256, worker: int = 0, workers: int = 1
+) -> Iterator[tuple[int, np.ndarray]]:
     """Values of rows that depend on a few rows after them, for `cached_codes`.
 
     Args:
@@ -81,9 +83,11 @@ def codes_of_rows(episodes: Episodes, length: int, compute, batch_size: int = 25
         length: Number of rows that `compute` reads, starting at each row. Rows too close to the end of their episode get zeros.
         compute: Function from rows (B,) to an array (B, ...). It is always called with `batch_size` rows.
         batch_size: B, rows per call.
+        worker: Number of this worker, from 0.
+        workers: Number of workers that share the batches.
     """
     some_row = episodes.windows(length)[:1]
-    for begin in range(0, len(episodes), batch_size):
+    for begin in range(worker * batch_size, len(episodes), workers * batch_size):
         rows = np.arange(begin, min(begin + batch_size, len(episodes)))
         episode, step = episodes.locate(rows)
         whole = step + length <= episodes.lengths[episode]
@@ -93,7 +97,9 @@ def codes_of_rows(episodes: Episodes, length: int, compute, batch_size: int = 25
         yield begin, codes
 
 
-def codes_of_films(episodes: Episodes, memory, compute, batch_size: int = 64, block: int = 16) -> Iterator[tuple[int, np.ndarray]]:
+def codes_of_films(
+    episodes: Episodes, memory, compute, batch_size: int = 64, block: int = 16, worker: int = 0, workers: int = 1
+) -> Iterator[tuple[int, np.ndarray]]:
     """Values of frames that depend on all frames of the episode before them, for `cached_codes`.
 
     Args:
@@ -103,10 +109,12 @@ def codes_of_films(episodes: Episodes, memory, compute, batch_size: int = 64, bl
             and the next memory.
         batch_size: Largest number of episodes that are read together. They have about the same length.
         block: Frames of an episode that are read at once.
+        worker: Number of this worker, from 0.
+        workers: Number of workers that share the episodes.
     """
     size = min(batch_size, len(episodes.episodes))
     order = np.argsort(-episodes.lengths, kind="stable")
-    for first in range(0, len(order), size):
+    for first in range(worker * size, len(order), workers * size):
         some = order[np.minimum(np.arange(first, first + size), len(order) - 1)]  # one shape: compiled once
         state = memory(size)
         for begin in range(0, int(episodes.lengths[some].max()), block):

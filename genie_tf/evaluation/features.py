@@ -9,6 +9,7 @@ from keras import ops
 from tqdm import tqdm
 
 from genie_tf.errors import UserError
+from genie_tf.training.precision import under_policy
 
 BATCH = 32
 HOW_TO_GET_FID = (
@@ -42,20 +43,17 @@ def load_inception(weights: Path | str | None) -> keras.Model | None:
         UserError: `weights` can't be read.
     """
     model = None
-    keras_policy = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_global_policy("float32")  # FID is defined on float32 features
     try:
-        model = keras.applications.InceptionV3(
-            include_top=False, pooling="avg", weights=weights or "imagenet", input_shape=(299, 299, 3)
-        )
+        with under_policy("float32"):  # FID is defined on float32 features
+            model = keras.applications.InceptionV3(
+                include_top=False, pooling="avg", weights=weights or "imagenet", input_shape=(299, 299, 3)
+            )
     except Exception as error:  # the network, a proxy or a damaged file can raise many types
         if weights is not None:
             reason = str(error).splitlines()[0][:200]
             raise UserError(
                 f"can't read InceptionV3 weights from {weights} ({reason}): name the notop .h5 file of Keras"
             ) from error
-    finally:
-        keras.mixed_precision.set_global_policy(keras_policy)
     return model
 
 

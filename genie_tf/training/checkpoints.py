@@ -17,6 +17,7 @@ from genie_tf.files import UNFINISHED, read_json
 from genie_tf.hosts import main_process_first
 from genie_tf.layers.self_supervised import SelfSupervisedModel
 from genie_tf.training.devices import distributed
+from genie_tf.training.precision import under_policy
 
 KEEP_EVERY = 10  # epochs
 WEIGHTS, FACTS = "model.keras", "training.json"
@@ -50,14 +51,13 @@ def checkpoint_file(folder: Path | str, prefix: str, made_by: str) -> Path:
     return checkpoint / WEIGHTS
 
 
-def load_checkpoint(folder: Path | str, prefix: str, made_by: str, optimizer: bool = False):
-    """Load the latest model.
+def load_checkpoint(folder: Path | str, prefix: str, made_by: str):
+    """Load the latest model, to use it. It computes in float32, also where a training of this process does not.
 
     Args:
         folder: `model/<world>`.
         prefix: First part of the checkpoint's name, such as "VQVAE_Model".
         made_by: Name of the script that trains the model, for error messages.
-        optimizer: Whether to also load the optimizer, to continue a training. It takes twice the memory of the weights.
 
     Returns:
         The model, and the path of its file.
@@ -65,11 +65,12 @@ def load_checkpoint(folder: Path | str, prefix: str, made_by: str, optimizer: bo
     Raises:
         UserError: there is no checkpoint, or it can't be read.
     """
-    return load_model(checkpoint_file(folder, prefix, made_by).parent, made_by, optimizer)
+    with under_policy("float32"):
+        return load_model(checkpoint_file(folder, prefix, made_by).parent, made_by, optimizer=False)
 
 
 def load_model(checkpoint: Path, made_by: str, optimizer: bool):
-    """The model of a checkpoint, and the path of its file."""
+    """The model of a checkpoint, and the path of its file. To go on with a training takes its optimizer, twice the memory."""
     file = checkpoint / WEIGHTS
     try:
         with zipfile.ZipFile(file) as archive:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -61,6 +62,17 @@ def kept_policy(folder: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(file, known)
     return fastest(known[machine])
+
+
+@contextlib.contextmanager
+def under_policy(policy: str) -> Iterator[None]:
+    """Set Keras's global policy for the models that are built or loaded inside, and afterwards the one from before."""
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
 
 
 def use_policy(precision: str, folder: Path) -> None:
