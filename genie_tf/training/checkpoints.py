@@ -52,7 +52,7 @@ def checkpoint_file(folder: Path | str, prefix: str, made_by: str) -> Path:
 
 
 def load_checkpoint(folder: Path | str, prefix: str, made_by: str):
-    """Load the latest model, to use it. It computes in float32, also where a training of this process does not.
+    """Load the latest model, to use it. It computes in float32, even if a training in this process uses bfloat16.
 
     Args:
         folder: `model/<world>`.
@@ -70,7 +70,7 @@ def load_checkpoint(folder: Path | str, prefix: str, made_by: str):
 
 
 def load_model(checkpoint: Path, made_by: str, optimizer: bool):
-    """The model of a checkpoint, and the path of its file. To go on with a training takes its optimizer, twice the memory."""
+    """The model of a checkpoint, and the path of its file. `optimizer`: load its optimizer too, which takes twice the memory."""
     file = checkpoint / WEIGHTS
     try:
         with zipfile.ZipFile(file) as archive:
