@@ -116,12 +116,15 @@ class DynamicsConfig(Training):
         length: Frames of a training sequence.
         corruption: Maximum share of a sequence's past tokens that are replaced by random tokens in training.
         action_dropout: Share of the actions that are hidden in training, so that play can exaggerate what an action changes.
+        cold_starts: Share of the training sequences that begin as a prompt of one frame does: with a picture whose tokens are not
+            known. For tokens that change the picture before; the others are always known.
     """
 
     actions: Literal["latent", "true"] = "latent"
     length: int = 8
     corruption: float = 0.1
     action_dropout: float = 0.1
+    cold_starts: float = 0.0
 
 
 @dataclass

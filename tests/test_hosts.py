@@ -13,10 +13,10 @@ from genie_tf.hosts import Devices, joined, processes
 
 
 def test_each_process_draws_its_part_of_the_batch_of_one(monkeypatch):
-    films = np.zeros(40, [("tokens", np.uint16, (3,))])
+    films = np.zeros(40, [("tokens", np.uint16, (3,)), ("picture", np.uint8, (8, 8, 3))])
     films["tokens"] = np.arange(120).reshape(40, 3)
     recording = SimpleNamespace(windows=lambda length: Windows(np.array([0]), np.array([41 - length])))
-    sequences = MaskGitDynamics.examples(recording, films, np.arange(40), MaskGitSettings(length=4), 120)
+    sequences = MaskGitDynamics.examples(recording, films, np.arange(40), MaskGitSettings(length=4, cold_starts=0.5), 120)
     kinds = (Examples(recording.windows(4), lambda rows: {"rows": rows}), sequences)
 
     def drawn() -> list[dict]:

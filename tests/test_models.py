@@ -1,6 +1,7 @@
 """The three models: what must hold for any weights, and that each learns. Runs on either Keras backend."""
 
 import functools
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from keras import ops
 from genie_tf.dynamics.context import PictureEmbedding
 from genie_tf.dynamics.maskgit import MaskGitDynamics, MaskGitSettings, training_masks
 from genie_tf.dynamics.sampling import sample_tokens, unmasking_schedule
+from genie_tf.episodes.dataset import Windows
 from genie_tf.latent_action.inverse_dynamics import InverseDynamicsModel
 from genie_tf.latent_action.motion_rank import MIRROR, MotionRankModel, fused_rank, mirrored, part_of, rank_in
 from genie_tf.latent_action.st_transformer import STLatentActionModel
@@ -302,6 +304,18 @@ def test_training_masks_hide_many_and_corrupt_few():
     assert 0.05 < (masks["past"] != tokens).mean() < 0.15
     assert (training_masks(np.random.default_rng(1), tokens, K, 0.0, 0.0)["past"] == tokens).all()
     np.testing.assert_array_equal(masks["masked"], training_masks(np.random.default_rng(1), tokens, K, 0.2, 0.3)["masked"])
+
+
+def test_training_sequences_begin_as_a_prompt_of_one_frame_does():
+    films = np.ones(40, [("tokens", np.uint16, (3,)), ("picture", np.uint8, (8, 8, 3))])
+    recording = SimpleNamespace(windows=lambda length: Windows(np.array([0]), np.array([41 - length])))
+    settings = MaskGitSettings(length=4, cold_starts=0.25, corruption=0.0)
+    for fields, expected in ((["tokens", "picture"], 0.25), (["tokens"], 0.0)):
+        examples = MaskGitDynamics.examples(recording, films[fields], np.arange(40), settings, 120)
+        batch = examples.draw(np.random.default_rng(0), 2000)
+        begins, later = batch["past"][:, 0], batch["past"][:, 1:]
+        assert (begins.min(axis=1) == begins.max(axis=1)).all() and (later == 1).all() and (batch["tokens"] == 1).all()
+        assert np.mean(begins == 0) == pytest.approx(expected, abs=0.04)
 
 
 def test_a_hidden_action_is_no_action(dynamics):

@@ -47,6 +47,8 @@ class Sequences(Examples):
         tokens = np.zeros((size, *batch["tokens"].shape[1:]), np.int32)
         tokens[own] = batch["tokens"]
         noise = self.noise(rng, tokens, self.codes, self.settings.corruption, self.settings.action_dropout)
+        if "pictures" in batch:  # the tokens of a given frame are 0
+            noise["past"][rng.random(size) < self.settings.cold_starts, 0] = 0
         return batch | {name: values[own] for name, values in noise.items()}
 
     def spread(self, count: int):
