@@ -23,7 +23,7 @@ from genie_tf.kinds import TABLES, class_of, default_kind, kind_field, kinds_wit
 DEFAULT_CONFIG = "configs/coinrun_plain.yaml"
 SECTIONS = tuple(section.name for section in dataclasses.fields(Config) if section.name != "world")
 MAY_BE_ZERO = (
-    "seed", "temperature", "guidance", "corruption", "action_dropout", "entropy", "diversity", "commitment",
+    "seed", "temperature", "guidance", "corruption", "action_dropout", "cold_starts", "entropy", "diversity", "commitment",
     "l1", "l4", "perceptual", "adversarial", "adversarial_after", "adversarial_regularizer", "ema", "noise", "picture_noise",
     "past_noise",
 )  # fmt: skip

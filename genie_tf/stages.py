@@ -1,7 +1,7 @@
 """The trainings that scripts and notebooks call. They combine recordings, models and the training loop."""
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from genie_tf.cluster import on_cluster
+from genie_tf.cluster import cluster_at, on_cluster
 from genie_tf.config import IDM_MODEL, JUDGE, TOKENIZER, Config, world_model
 from genie_tf.episodes.codes import cached_codes, codes_of_films, codes_of_rows, fingerprint
 from genie_tf.episodes.dataset import Episodes, spread
@@ -65,9 +65,12 @@ def train_tokenizer(config: Config, live: bool = False, devices: Devices = ONE, 
         The folder of the last checkpoint, `model/<world>/VQVAE_Model_<epochs>`.
 
     Raises:
-        UserError: a setting of the model is invalid, VGG16's weights are needed and can't be loaded, or the tokenizer needs the
-            latent actions and there are none.
+        UserError: a setting of the model is invalid, VGG16's weights are needed and can't be loaded, the tokenizer needs the
+            latent actions and there are none, or there is no cluster.
     """
+    if ray:  # a missing cluster is found before the training, not after it
+        with cluster_at(ray):
+            pass
     settings = config.tokenizer
     model = class_of("tokenizer", settings.kind)
     episodes = recordings(config, "train", "validation")
@@ -125,11 +128,11 @@ def tokenized(config: Config, episodes: dict[str, Episodes], ray: str | None = N
         UserError: the frames have another size, the latent actions are not those of the tokenizer, or the cluster fails.
     """
     tokenizer, file = load_tokenizer(config)
-    actions = actions_for_tokenizer(config, episodes)
+    actions, tokens_of = actions_for_tokenizer(config, tokenizer, episodes), _tokens_by(tokenizer)
 
     def of_one(split: str, recording: Episodes) -> np.ndarray:
         recording.check_size(tokenizer.frame_size, file.parent)
-        tokens = _tokens(tokenizer, recording, actions[split])
+        tokens = tokens_of(recording, actions[split])
         if ray:
             tokens = chain.from_iterable(on_cluster(ray, partial(_share_of_tokens, config, recording.folder, recording.every)))
         return cached_codes("tokens", recording, file.parent, f"{fingerprint(file)} {_fields(tokenizer)}", tokens)
@@ -138,10 +141,17 @@ def tokenized(config: Config, episodes: dict[str, Episodes], ray: str | None = N
 
 
 def _share_of_tokens(config: Config, folder: Path, every: int, worker: int, workers: int) -> list[tuple[int, np.ndarray]]:
-    """A worker's share of the tokens of a recording, as `_tokens` yields them, in a process of a cluster."""
-    tokenizer, _ = load_tokenizer(config)
+    """A worker's share of the tokens of a recording, in a process of a cluster. A process loads the tokenizer once."""
+    tokenizer, tokens_of = _kept(config.model_folder)
     recording = Episodes(folder, every)
-    return list(_tokens(tokenizer, recording, actions_for_tokenizer(config, {"": recording})[""], worker, workers))
+    return list(tokens_of(recording, actions_for_tokenizer(config, tokenizer, {"": recording})[""], worker, workers))
+
+
+@cache
+def _kept(folder: Path):
+    """The latest tokenizer in this folder, and its function of `_tokens_by`."""
+    tokenizer, _ = load_checkpoint(folder, TOKENIZER, "tokenizer_training.py")
+    return tokenizer, _tokens_by(tokenizer)
 
 
 def _fields(tokenizer) -> list[tuple]:
@@ -152,8 +162,11 @@ def _fields(tokenizer) -> list[tuple]:
     return fields
 
 
-def _tokens(tokenizer, recording: Episodes, actions: np.ndarray, worker=0, workers=1) -> Iterator[tuple[int, np.ndarray]]:
-    """A worker's share of the rows of a recording, tokenized, for `cached_codes`. `actions` int (R,) lead on from each row."""
+def _tokens_by(tokenizer) -> Callable[..., Iterator[tuple[int, np.ndarray]]]:
+    """A function that tokenizes a worker's share of the rows of a recording, for `cached_codes`.
+
+    It takes the recording; the actions int (R,) that lead on from each row; the number of the worker, and that of the workers.
+    """
 
     def convert(frames, memory, led_by):
         encoded = tokenizer.encode(frames, memory, led_by)
@@ -168,31 +181,33 @@ def _tokens(tokenizer, recording: Episodes, actions: np.ndarray, worker=0, worke
             rows["picture"] = ops.convert_to_numpy(picture)
         return rows
 
-    def next_rows(frames, rows, memory):
-        led_by = actions[np.maximum(rows - 1, 0)].astype(np.int32)
-        tokens, memory = convert(ops.convert_to_tensor(frames), memory, ops.convert_to_tensor(led_by))
-        return row(tokens, tokenizer.context(memory)), memory
+    def tokens_of(recording: Episodes, actions: np.ndarray, worker: int = 0, workers: int = 1) -> Iterator[tuple[int, np.ndarray]]:
+        def next_rows(frames, rows, memory):
+            led_by = actions[np.maximum(rows - 1, 0)].astype(np.int32)
+            tokens, memory = convert(ops.convert_to_tensor(frames), memory, ops.convert_to_tensor(led_by))
+            return row(tokens, tokenizer.context(memory)), memory
 
-    def separate_rows(rows):
-        return row(encode(ops.convert_to_tensor(recording.frames(rows)))["tokens"])
+        def separate_rows(rows):
+            return row(encode(ops.convert_to_tensor(recording.frames(rows)))["tokens"])
 
-    if tokenizer.memory(1):
-        return codes_of_films(recording, tokenizer.memory, next_rows, worker=worker, workers=workers)
-    return codes_of_rows(recording, 1, separate_rows, worker=worker, workers=workers)
+        if tokenizer.memory(1):
+            return codes_of_films(recording, tokenizer.memory, next_rows, worker=worker, workers=workers)
+        return codes_of_rows(recording, 1, separate_rows, worker=worker, workers=workers)
+
+    return tokens_of
 
 
-def actions_for_tokenizer(config: Config, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
+def actions_for_tokenizer(config: Config, tokenizer, episodes: dict[str, Episodes]) -> dict[str, np.ndarray]:
     """The actions int (R,) of every row that the latest tokenizer sees: zeros if it needs none.
 
     Raises:
         UserError: the latent actions are not those that it was trained on.
     """
-    tokenizer, file = load_tokenizer(config)
     if not tokenizer.needs_actions:
         return {split: np.zeros(len(recording), np.uint8) for split, recording in episodes.items()}
-    trained_on = load_facts(file.parent, "tokenizer_training.py")["inputs"]["latent_action"]
-    if trained_on != fingerprint(latent_action_file(config)):
-        raise UserError(f"{file.parent} was trained on another latent action model: run `python tokenizer_training.py` again")
+    checkpoint = checkpoint_file(config.model_folder, TOKENIZER, "tokenizer_training.py").parent
+    if load_facts(checkpoint, "tokenizer_training.py")["inputs"]["latent_action"] != fingerprint(latent_action_file(config)):
+        raise UserError(f"{checkpoint} was trained on another latent action model: run `python tokenizer_training.py` again")
     return latent_actions_of(config, episodes)
 
 

@@ -58,6 +58,7 @@ def test_a_cluster_tokenizes_and_the_tokens_are_those_of_one_process(copy):
 def test_clusters_that_are_not_there(place, monkeypatch):
     refused(place.run("extract.py", "--describe", "record/x", "--ray", "auto"), "--ray", "leave it out")
     if importlib.util.find_spec("ray"):
-        refused(place.run("extract.py", "--ray", "127.0.0.1:1"), "--ray 127.0.0.1:1", "ray start --head")
+        for script in ("extract.py", "tokenizer_training.py"):  # the second one before it reads the recording and trains
+            refused(place.run(script, "--ray", "127.0.0.1:1"), "--ray 127.0.0.1:1", "ray start --head")
     monkeypatch.setitem(sys.modules, "ray", None)
     refused(place.run("extract.py", "--ray", "auto"), "requirements-cluster.txt")

@@ -111,7 +111,7 @@ def evaluate_tokenizer(config: Config) -> dict:
     test.check_size(tokenizer.frame_size, file.parent)
     rows = evaluation_windows(test, PROMPT + HORIZON, config.play.evaluation_windows, config.play.seed)
     films = test.films(rows, PROMPT + HORIZON)
-    actions = actions_for_tokenizer(config, {"test": test})["test"][rows[:, None] + np.arange(PROMPT + HORIZON - 1)]
+    actions = actions_for_tokenizer(config, tokenizer, {"test": test})["test"][rows[:, None] + np.arange(PROMPT + HORIZON - 1)]
     tokens, pictures = reconstruct(tokenizer, films, actions)
     figures = tokenizer_figures(tokens, pictures, films, recorded_with(test), tokenizer.given)
     show(figures)

@@ -36,7 +36,7 @@ def films(config: Config, count: int, seed: int = 0, split: str = "validation") 
     grids = min(GRIDS, int(recording.lengths.max()))
     rows = np.sort(recording.windows(grids).draw(np.random.default_rng(seed), count))
     frames = recording.films(rows, grids)
-    actions = actions_for_tokenizer(config, {split: recording})[split][rows[:, None] + np.arange(grids - 1)].astype(int)
+    actions = actions_for_tokenizer(config, tokenizer, {split: recording})[split][rows[:, None] + np.arange(grids - 1)].astype(int)
     tokens, shown = reconstruct(tokenizer, frames, actions)
     return {"frames": frames, "pictures": shown, "tokens": tokens, "actions": actions}
 
