@@ -3,10 +3,15 @@
 `World` and `load_checkpoint` are imported at their first use, so that scripts without models start fast.
 """
 
+import sys
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-import gymnasium
+try:
+    import gymnasium
+except ModuleNotFoundError:
+    print(f"error: {sys.executable} has no gymnasium: run `make setup` and `. .venv/bin/activate` first", file=sys.stderr)
+    sys.exit(2)
 
 if TYPE_CHECKING:
     from genie_tf.training.checkpoints import load_checkpoint

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from dataclasses import asdict
 
@@ -277,6 +278,11 @@ def test_unknown_key_and_wrong_type(place):
     assert not list(place.folder.glob("record/*")) and not list(place.folder.glob("model/*"))
     (place.folder / "worse.yaml").write_text("world: [1\n")
     refused(place.run("extract.py", config="worse.yaml"))
+
+
+def test_a_python_without_the_packages():
+    for script in SCRIPTS:
+        refused(subprocess.run([sys.executable, "-S", ROOT / script], capture_output=True, text=True), "gymnasium", "make setup")
 
 
 def test_nothing_recorded_and_nothing_trained(place, tiny):

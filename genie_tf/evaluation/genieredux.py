@@ -96,8 +96,8 @@ def evaluate_genieredux(config: Config, inception_weights: str | None = None) ->
         figures[f"genieredux.{name}.ssim"] = mean_figure(ssim(pictures, truth).mean(axis=1))
     figures |= fid("tokenizer", shown["tokenizer"], truth)
 
-    def line(words: str, fid="", psnr="", ssim="", delta_psnr="") -> None:
-        print(f"{words:42} {fid:>8} {psnr:>16} {ssim:>18} {delta_psnr:>16}")
+    def line(words: str, *cells: str) -> None:
+        print(f"{words:42} " + " ".join(f"{cell:>{width}}" for cell, width in zip(cells, (8, 16, 18, 16))))
 
     line("", "FID", "PSNR", "SSIM", "ΔPSNR")
     for name, words in ROWS.items():
