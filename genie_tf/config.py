@@ -92,6 +92,10 @@ class Training:
     precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
     seed: int = 1
 
+    def validation_examples(self, most: int) -> int:
+        """Number of examples on which an epoch is validated: at most `most`, and no more than the epoch trains on."""
+        return min(most, self.steps_per_epoch * self.batch_size)
+
 
 @dataclass
 class LatentActionConfig(Training):

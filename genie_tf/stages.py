@@ -90,7 +90,9 @@ def train_tokenizer(config: Config, live: bool = False, devices: Devices = ONE, 
         "tokenizer",
         lambda: model.from_settings(settings, frame_size, count),
         model.examples(episodes["train"], settings, actions["train"]).draw,
-        model.examples(episodes["validation"], settings, actions["validation"]).spread(VALIDATION_SAMPLES),
+        model.examples(episodes["validation"], settings, actions["validation"]).spread(
+            settings.validation_examples(VALIDATION_SAMPLES)
+        ),
         config.model_folder,
         TOKENIZER,
         "tokenizer_training.py",
@@ -170,7 +172,10 @@ def _tokens_by(tokenizer) -> Callable[..., Iterator[tuple[int, np.ndarray]]]:
 
     def convert(frames, memory, led_by):
         encoded = tokenizer.encode(frames, memory, led_by)
-        return encoded["tokens"], tokenizer.remember(encoded["tokens"], encoded["memory"], led_by)
+        tokens, memory = encoded["tokens"], encoded["memory"]
+        if tokenizer.given:  # other tokens do not depend on what was decoded, and decoding is the slow part
+            memory = tokenizer.remember(tokens, memory, led_by)
+        return tokens, memory
 
     encode, convert = compiled(tokenizer.encode), compiled(convert)
 
@@ -250,7 +255,7 @@ def train_latent_action(config: Config, live: bool = False, devices: Devices = O
         "latent actions",
         make,
         model.examples(episodes["train"], folder, settings).draw,
-        model.examples(episodes["validation"], folder, settings).spread(VALIDATION_SAMPLES),
+        model.examples(episodes["validation"], folder, settings).spread(settings.validation_examples(VALIDATION_SAMPLES)),
         folder,
         IDM_MODEL,
         "idm_training.py",
@@ -315,24 +320,32 @@ def latent_actions_of(config: Config, episodes: dict[str, Episodes]) -> dict[str
     Raises:
         UserError: a row of the recordings is longer than a latent action.
     """
-    model, file = load_latent_action(config)
+    file = latent_action_file(config)
     span = span_of(file)
-    code = compiled(model.code)
 
-    def of_one(recording):
-        recording.check_size(model.frame_size, file.parent)
+    @cache
+    def coder():
+        model, _ = load_latent_action(config)
+        return model, compiled(model.code)
+
+    def codes_of_held(held: Episodes) -> Iterator[tuple[int, np.ndarray]]:
+        model, code = coder()  # only if the codes are not in the cache file
+        held.check_size(model.frame_size, file.parent)
+        take = model.transitions(held, config.model_folder)
+
+        def compute(rows):
+            return ops.convert_to_numpy(code(keras.tree.map_structure(ops.convert_to_tensor, take(rows)))).astype(np.uint8)
+
+        yield from codes_of_rows(held, 2, compute)
+
+    def of_one(recording: Episodes) -> np.ndarray:
         if span % recording.every:
             raise UserError(
                 f"--latent_action.span {span}: it must be a multiple of the {recording.every} frames of a token grid; "
                 "then run `python idm_training.py` again"
             )
         held = recording if recording.every == span else Episodes(recording.folder, span)
-        take = model.transitions(held, config.model_folder)
-
-        def compute(rows):
-            return ops.convert_to_numpy(code(keras.tree.map_structure(ops.convert_to_tensor, take(rows)))).astype(np.uint8)
-
-        codes = cached_codes("latent_actions", held, file.parent, fingerprint(file), codes_of_rows(held, 2, compute))
+        codes = cached_codes("latent_actions", held, file.parent, fingerprint(file), codes_of_held(held))
         return spread(codes, held, recording)
 
     return {split: of_one(recording) for split, recording in episodes.items()}
@@ -362,7 +375,7 @@ def train_judge(config: Config, live: bool = False):
         "judge",
         lambda: InverseDynamicsModel(len(controls), settings.width, episodes["train"].frame_size),
         InverseDynamicsModel.examples(episodes["train"], controls).draw,
-        InverseDynamicsModel.examples(episodes["validation"], controls).spread(VALIDATION_SAMPLES),
+        InverseDynamicsModel.examples(episodes["validation"], controls).spread(settings.validation_examples(VALIDATION_SAMPLES)),
         config.model_folder,
         JUDGE,
         "dream_evaluate_tf.py",
@@ -423,7 +436,7 @@ def train_world_model(config: Config, live: bool = False, devices: Devices = ONE
         "dynamics",
         lambda: model.from_settings(settings, *sizes),
         examples("train").draw,
-        examples("validation").spread(VALIDATION_SEQUENCES),
+        examples("validation").spread(settings.validation_examples(VALIDATION_SEQUENCES)),
         config.model_folder,
         world_model(guided),
         "dream_train_tf.py",

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import gc
 import io
 import os
@@ -114,6 +115,9 @@ def plain_graphs():
     """Trace a training step once, and run it as it is traced: both take longer than the few steps of a test."""
     import keras
 
+    from genie_tf.training import precision
+
+    precision.measured = functools.cache(precision.measured)  # once for all worlds
     make = keras.Model.make_train_function
 
     def with_optimizer(model, *arguments, **keywords):

@@ -28,11 +28,11 @@ def test_a_lost_share_is_done_again_and_the_recording_is_that_of_one_worker(plac
     pytest.importorskip("ray", reason="the extra of requirements-cluster.txt is not installed")
     record = place.folder / "record" / "tiny"
     process = start(place, sys.executable, str(ROOT / "extract.py"), "--config", "tiny.yaml", *RECORD, "--ray", "local")
-    wait_for(lambda: len(list(record.glob("train/*.npy"))) > 4)
+    wait_for(lambda: len(list(record.glob("train/*.npy"))) > 4, 300)
     killed = processes_of("ray::share")
     for worker in killed:
         os.kill(worker, signal.SIGKILL)
-    assert killed and process.wait(120) == 0, process.stderr.read()
+    assert killed and process.wait(300) == 0, process.stderr.read()
     record.rename(record.with_name("of_cluster"))
     place.make("extract.py", *RECORD)
     ours, theirs = ({f.relative_to(folder): f.read_bytes() for f in folder.rglob("*") if f.is_file()} for folder in
@@ -48,10 +48,10 @@ def test_a_cluster_tokenizes_and_the_tokens_are_those_of_one_process(copy):
     before = file.read_bytes()
     file.unlink()
     process = start(copy, sys.executable, str(ROOT / "tokenizer_training.py"), "--config", "tiny.yaml", "--ray", "local")
-    wait_for(lambda: processes_of("ray::share"))
+    wait_for(lambda: processes_of("ray::share"), 300)
     for worker in processes_of("ray::share"):
         os.kill(worker, signal.SIGKILL)
-    assert process.wait(240) == 0, process.stderr.read()
+    assert process.wait(300) == 0, process.stderr.read()
     assert file.read_bytes() == before
 
 

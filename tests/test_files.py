@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, refused
 
+from genie_tf import stages
+from genie_tf.cli import parse
 from genie_tf.episodes.codes import cached_codes, codes_of_films, codes_of_rows
 from genie_tf.episodes.dataset import Episodes
 from genie_tf.episodes.format import episode_dtype
@@ -187,6 +189,15 @@ def test_one_run_at_a_time_works_in_a_world_and_clears_what_a_killed_one_left(co
         copy.make("dream_play_tf.py", "--actions", "d")  # which only reads
     copy.make("dream_train_tf.py")
     assert not list(model.rglob("*.tmp"))
+
+
+def test_latent_actions_in_the_cache_need_no_model(tiny, monkeypatch):
+    monkeypatch.chdir(tiny.folder)
+    monkeypatch.setattr(stages, "load_latent_action", None)
+    config, _ = parse("test", arguments=["--config", "tiny.yaml"])
+    recording = Episodes(config.record_folder("train"))
+    codes = stages.latent_actions_of(config, {"train": recording})["train"]
+    assert codes.shape == (len(recording),) and len(set(codes.tolist())) > 1
 
 
 def test_a_model_is_loaded_from_a_bare_import(tiny):

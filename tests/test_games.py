@@ -18,11 +18,12 @@ from genie_tf.episodes.procgen_game import CONTROLS, ENV_NAMES, ProcgenGame, Pro
 from genie_tf.episodes.recorded import controls_in, recorded_with
 from genie_tf.episodes.recorder import controls_of, make_game, record
 from genie_tf.errors import UserError
+from genie_tf.latent_action import looks
 from genie_tf.play.window import Keys, Window
 from genie_tf.recording import extract
 from genie_tf.world import World
 
-OWN = "source: gymnasium, game: 'walker:Walker-v0', height: 96, width: 160"
+OWN = "source: gymnasium, game: 'walker:Walker-v0', height: 64, width: 96"
 
 
 def tiny_config(place, world: str, record: str, latent_action: str = "kind: motion_rank") -> str:
@@ -235,7 +236,7 @@ def test_a_world_of_a_game_with_other_controls_in_which_an_action_is_held_over_s
     config = tiny_config(place, "ninja", "game: ninja, hold: 4, every: 1", "kind: auto")
     (place.folder / config).write_text(
         (place.folder / config).read_text()
-        .replace("train_frames: 1536, validation_frames: 1024, test_frames: 2048", "train_frames: 4608, validation_frames: 4608,\n"
+        .replace("train_frames: 1536, validation_frames: 1024, test_frames: 2048", "train_frames: 3840, validation_frames: 3840,\n"
                  "  test_frames: 7168")
         .replace("latent_action: {", "latent_action: {span: 4, ")
         .replace("evaluation_windows: 4", "evaluation_windows: 4, prompt_frames: 6")
@@ -252,6 +253,7 @@ def test_a_world_of_a_game_with_other_controls_in_which_an_action_is_held_over_s
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    monkeypatch.setattr(looks, "TRIES", 1)
     model, guided = place.folder / "model" / "ninja", ("--dynamics.actions", "true")
     controls = controls_of(ProcgenSettings(game="ninja"))
     said = "".join(make(script) for script in ("extract.py", "idm_training.py", "tokenizer_training.py", "dream_train_tf.py"))
@@ -303,7 +305,7 @@ def test_a_world_of_a_gymnasium_environment_in_wide_frames(place):
     """With the latent action model of the paper. Its frames and controls go through every stage; other ones are refused."""
     config = tiny_config(place, "own", OWN, "kind: st_transformer, codes: 8, depth: 1, heads: 2")
     assert place.run("extract.py", config=config).returncode == 0
-    refused(place.run("idm_training.py", "--latent_action.patch", "10", config=config), "patch 10", "96 x 160")
+    refused(place.run("idm_training.py", "--latent_action.patch", "10", config=config), "patch 10", "64 x 96")
     for script in ("tokenizer_training.py", "idm_training.py"):
         done = place.run(script, config=config)
         assert done.returncode == 0, done.stderr
@@ -320,13 +322,13 @@ def test_a_world_of_a_gymnasium_environment_in_wide_frames(place):
     assert place.run("dream_play_tf.py", "--actions", "ad.[space]8", "--out", "own", config=config).returncode == 0
     from PIL import Image
 
-    assert Image.open(next((place.folder / "own").glob("*.png"))).size == (320, 192)
+    assert Image.open(next((place.folder / "own").glob("*.png"))).size == (192, 128)
 
     (place.folder / "record" / "own").rename(place.folder / "record" / "wide")
-    narrow = ["--record.width", "96", "--record.height", "64"]
+    narrow = ["--record.width", "64"]
     assert place.run("extract.py", *narrow, config=config).returncode == 0
     for script in (("dream_play_tf.py", "--actions", "a"), ("dream_train_tf.py",), ("dream_evaluate_tf.py",)):
-        refused(place.run(*script, config=config), "96 x 160", "64 x 96")
+        refused(place.run(*script, config=config), "64 x 96", "64 x 64")
     (place.folder / "record" / "own").rename(place.folder / "record" / "narrow")
     other = ["--record.controls", "{none: 0, a: 1, d: 2, j: 3}", "--record.train_frames", "256"]
     assert place.run("extract.py", *other, config=config).returncode == 0
