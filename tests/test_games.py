@@ -253,7 +253,7 @@ def test_a_world_of_a_game_with_other_controls_in_which_an_action_is_held_over_s
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    monkeypatch.setattr(looks, "TRIES", 1)
+    monkeypatch.setattr(looks, "TRIES", 1)  # to choose the kind takes a third of the time
     model, guided = place.folder / "model" / "ninja", ("--dynamics.actions", "true")
     controls = controls_of(ProcgenSettings(game="ninja"))
     said = "".join(make(script) for script in ("extract.py", "idm_training.py", "tokenizer_training.py", "dream_train_tf.py"))

@@ -1,12 +1,14 @@
 """The tokenizers: what must hold for each, and what for those that see several frames. Runs on either Keras backend."""
 
 import functools
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from genie_tf import stages
 from genie_tf.dynamics.context import PictureEmbedding
 from genie_tf.dynamics.maskgit import MaskGitDynamics
 from genie_tf.errors import UserError
@@ -287,6 +289,18 @@ def strided():
     for weight in model.trainable_weights:
         weight.assign(ops.convert_to_numpy(weight) + 0.1 * rng.standard_normal(weight.shape))
     return model
+
+
+def test_the_tokens_of_a_recording_come_from_the_encoder_alone(monkeypatch):
+    model, film = made("magvit2"), films(3, 6, seed=9)
+    expected = ops.convert_to_numpy(call(model)(film)["tokens"])
+    frames = film.reshape(-1, 64, 64, 3)
+    recording = SimpleNamespace(episodes="abc", lengths=np.full(3, 6), starts=6 * np.arange(3), groups=lambda rows: frames[rows])
+    monkeypatch.setattr(MagViT2Tokenizer, "decode", None)  # it takes most of the time
+    tokens = np.zeros((len(frames), model.tokens), int)
+    for row, some in stages._tokens_by(model)(recording, np.zeros(len(frames), int)):
+        tokens[row : row + len(some)] = some["tokens"]
+    np.testing.assert_array_equal(tokens.reshape(expected.shape), expected)
 
 
 def test_a_film_group_by_group_is_what_the_call_reconstructs():
