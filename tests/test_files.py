@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import fuzz
+import keras
 import numpy as np
 import pytest
 from conftest import ROOT, refused
@@ -198,6 +199,18 @@ def test_latent_actions_in_the_cache_need_no_model(tiny, monkeypatch):
     recording = Episodes(config.record_folder("train"))
     codes = stages.latent_actions_of(config, {"train": recording})["train"]
     assert codes.shape == (len(recording),) and len(set(codes.tolist())) > 1
+
+
+@pytest.mark.parametrize("stage, size", [("tokenizer", 32), ("latent_action", 32), ("judge", 32), ("world_model", 16)])
+def test_an_epoch_is_validated_on_no_more_examples_than_it_trains_on(copy, monkeypatch, stage, size):
+    def train(title, make, draw, validation, *others, **options):
+        raise UserError(f"{len(keras.tree.flatten(validation)[0])} examples")
+
+    monkeypatch.chdir(copy.folder)
+    monkeypatch.setattr(stages, "train", train)
+    config, _ = parse("test", arguments=["--config", "tiny.yaml"])
+    with pytest.raises(UserError, match=f"^{size} examples"):
+        getattr(stages, f"train_{stage}")(config)
 
 
 def test_a_model_is_loaded_from_a_bare_import(tiny):

@@ -342,7 +342,3 @@ def test_a_training_s_figure_says_how_long_it_lasts_and_leaves_epochs_out_when_d
     made = draw(*drawn[-1])
     assert [axes.get_title() for part in made.subfigs for axes in part.axes] == ["loss", "what it shows"]
     assert len(made.subfigs[0].axes[0].lines) == 2, "training and validation"
-
-
-def test_an_epoch_is_validated_on_no_more_examples_than_it_trains_on():
-    assert Settings().validation_examples(512) == 12 and Settings(steps_per_epoch=1000).validation_examples(512) == 512
