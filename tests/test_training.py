@@ -3,8 +3,10 @@
 import contextlib
 import itertools
 import json
+import resource
 import shutil
 import signal
+import sys
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 
@@ -342,3 +344,14 @@ def test_a_training_s_figure_says_how_long_it_lasts_and_leaves_epochs_out_when_d
     made = draw(*drawn[-1])
     assert [axes.get_title() for part in made.subfigs for axes in part.axes] == ["loss", "what it shows"]
     assert len(made.subfigs[0].axes[0].lines) == 2, "training and validation"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator of glibc")
+def test_freed_memory_is_kept_for_the_next_step():
+    def new_pages():
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+        bytearray(b"x" * 50_000_000)  # twice 12,208 pages
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
+
+    new_pages()
+    assert new_pages() < 100
