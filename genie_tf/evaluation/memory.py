@@ -6,7 +6,7 @@ from tqdm import tqdm
 from genie_tf.config import RecordSettings
 from genie_tf.evaluation.game import play_on
 from genie_tf.evaluation.metrics import mean_figure, psnr
-from genie_tf.evaluation.rollouts import BATCH, PROMPT, Moments, rollout
+from genie_tf.evaluation.rollouts import PROMPT, Moments, rollout
 from genie_tf.world import World
 
 AWAY = (4, 8, 16)  # actions to the right, and as many back
@@ -35,7 +35,7 @@ def memory_figures(world: World, moments: Moments, count: int, codes: np.ndarray
     with tqdm(total=2 * sum(AWAY) * count * every, desc="there and back", unit=" frames") as progress:
         for n in AWAY:
             path = np.tile(np.repeat([right, left], n), (count, 1))
-            plan: dict = moments.prompt(PROMPT, count) | {"actions": codes[path], "batch": min(BATCH, count), "every": every}
+            plan: dict = moments.prompt(PROMPT, count) | {"actions": codes[path], "batch": moments.batch, "every": every}
             shown = rollout(world, **plan, progress=progress)
             figures[f"memory.psnr.{n}"] = mean_figure(psnr(shown["dream"][:, -1], begin))
             rows = moments.rows[:count] + PROMPT - 1

@@ -7,7 +7,7 @@ from genie_tf.config import RecordSettings
 from genie_tf.episodes.controls import NONE
 from genie_tf.evaluation.game import play_on
 from genie_tf.evaluation.metrics import mean_figure, psnr
-from genie_tf.evaluation.rollouts import BATCH, PROMPT, Moments, rollout
+from genie_tf.evaluation.rollouts import PROMPT, Moments, rollout
 from genie_tf.world import World
 
 REST = (10, 50)  # actions without a key
@@ -31,7 +31,7 @@ def resting_figures(world: World, moments: Moments, count: int, codes: np.ndarra
     assert controls is not None
     none, every = list(controls).index(NONE), moments.episodes.every
     actions = np.full((count, max(REST)), codes[none])
-    plan: dict = moments.prompt(PROMPT, count) | {"actions": actions, "batch": min(BATCH, count), "every": every}
+    plan: dict = moments.prompt(PROMPT, count) | {"actions": actions, "batch": moments.batch, "every": every}
     with tqdm(total=actions.size * every, desc="no key", unit=" frames") as progress:
         dream = rollout(world, **plan, progress=progress)["dream"]
     rows, begin = moments.rows[:count] + PROMPT - 1, moments.frames[:count, PROMPT - 1]

@@ -58,6 +58,11 @@ class Moments:
     controls: Controls | None = None
 
     @property
+    def batch(self) -> int:
+        """Number of rollouts in a batch: one for all figures, so that a step is compiled once."""
+        return min(BATCH, len(self.rows))
+
+    @property
     def frames(self) -> np.ndarray:
         """The frames at which the actions begin and end, uint8 (M, 14, H, W, 3)."""
         return self.films[:, :: self.episodes.every]
@@ -250,7 +255,7 @@ def dream_all(
     with tqdm(total=total, desc="dreaming", unit=" frames") as progress:
         for name, one in plan.items():
             between = name == (PROMPT, "")
-            made = rollout(**one, progress=progress, batch=min(BATCH, len(moments.rows)), every=every, between=between)
+            made = rollout(**one, progress=progress, batch=moments.batch, every=every, between=between)
             dreams[name] = made["dream"]
             if between:
                 dreams["film"], dreams["probability"] = made["film"], made["probability"]
