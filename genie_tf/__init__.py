@@ -13,13 +13,14 @@ except ModuleNotFoundError:
     print(f"error: {sys.executable} has no gymnasium: run `make setup` and `. .venv/bin/activate` first", file=sys.stderr)
     sys.exit(2)
 
-from genie_tf.allocator import keep_freed_memory
+from genie_tf.allocator import keep_freed_memory, take_gpu_memory_as_needed
 
 if TYPE_CHECKING:
     from genie_tf.training.checkpoints import load_checkpoint
     from genie_tf.world import World
 
 keep_freed_memory()
+take_gpu_memory_as_needed()
 
 __all__ = ["World", "load_checkpoint"]
 _HOMES = {"World": "genie_tf.world:World", "load_checkpoint": "genie_tf.training.checkpoints:load_checkpoint"}

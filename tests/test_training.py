@@ -3,9 +3,11 @@
 import contextlib
 import itertools
 import json
+import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from conftest import ROOT
 from keras import ops
 
 from genie_tf import signals
@@ -355,3 +358,14 @@ def test_freed_memory_is_kept_for_the_next_step():
 
     new_pages()
     assert new_pages() < 100
+
+
+def test_memory_of_a_gpu_is_taken_as_it_is_needed_or_as_the_user_says():
+    program = "import genie_tf, os; print(*map(os.environ.get, ('TF_FORCE_GPU_ALLOW_GROWTH', 'XLA_PYTHON_CLIENT_PREALLOCATE')))"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+
+    def said(**more):
+        return subprocess.check_output([sys.executable, "-c", program], env=environment | more, text=True).split()
+
+    assert said() == ["true", "false"]
+    assert said(TF_FORCE_GPU_ALLOW_GROWTH="false") == ["false", "false"]
