@@ -11,8 +11,8 @@ def keep_freed_memory() -> None:
     """Keep freed memory for the next allocation. It changes the allocator of glibc, and no other.
 
     glibc gives large blocks back to the system at once. The next block of this size is then made of new pages, each of which the
-    system has to find and to clear. All blocks now come from one heap, which keeps what is freed. The process needs no more memory
-    than it needed at its highest.
+    system has to find and to clear. All blocks now come from one heap, which keeps what is freed. A process that does many
+    different things may need more memory, because blocks of one size leave gaps that do not fit others.
     """
     if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
         return
